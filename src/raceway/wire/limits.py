@@ -1,0 +1,90 @@
+"""Every limit that a stranger can reach, in one place, each with its unit and a safe default.
+
+``raceway serve`` makes one option of each field: ``option`` in the metadata is its name, ``help`` its line.
+Sizes are bytes, times are seconds; 0 switches a limit off where the help says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+def _limit(default: Any, option: str, text: str) -> Any:
+    return field(default=default, metadata={"option": option, "help": text})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one client may cost; see the help text of each field."""
+
+    # One HTTP request head (RFC 9112 section 3, RFC 9110 section 5.4).
+    request_line_bytes: int = _limit(8 * KIB, "--limit-request-line-bytes", "Request line; longer is 414.")
+    header_bytes: int = _limit(32 * KIB, "--limit-header-bytes", "Header or trailer section; larger is 431.")
+    header_count: int = _limit(100, "--limit-header-count", "Header fields of a request; more is 431.")
+    chunk_line_bytes: int = _limit(
+        4 * KIB, "--limit-chunk-line-bytes", "One chunk-size line with its extensions; longer is 400."
+    )
+
+    # Time.
+    first_byte_timeout_s: float = _limit(
+        10.0, "--timeout-first-byte-seconds", "From connecting to the first byte of a request."
+    )
+    header_timeout_s: float = _limit(
+        10.0, "--timeout-header-seconds", "From a request's first byte to the end of its head; then 408."
+    )
+    body_timeout_s: float = _limit(
+        30.0, "--timeout-body-seconds", "Longest pause in a request body that is waited for; then 408."
+    )
+    keep_alive_timeout_s: float = _limit(
+        30.0, "--timeout-keep-alive-seconds", "Idle time between two requests on one connection."
+    )
+    write_timeout_s: float = _limit(
+        60.0, "--timeout-write-seconds", "Longest time that a client may take none of what waits for it."
+    )
+    half_close_timeout_s: float = _limit(
+        1.0,
+        "--timeout-half-close-seconds",
+        "A client that ended its side and is sent nothing for so long counts as gone.",
+    )
+    linger_timeout_s: float = _limit(
+        2.0, "--timeout-linger-seconds", "Reading on after a refusal, so that the answer arrives."
+    )
+    tls_handshake_timeout_s: float = _limit(10.0, "--timeout-tls-handshake-seconds", "The TLS handshake.")
+
+    # WebSocket (RFC 6455).
+    ws_max_message_bytes: int = _limit(
+        1 * MIB, "--ws-max-message-bytes", "One message, decompressed; larger is closed with 1009."
+    )
+    ws_open_timeout_s: float = _limit(
+        30.0, "--ws-open-timeout-seconds", "Time for the application to accept or refuse; then 503."
+    )
+    ws_ping_interval_s: float = _limit(20.0, "--ws-ping-interval-seconds", "Between pings; 0 sends none.")
+    ws_ping_timeout_s: float = _limit(
+        20.0, "--ws-ping-timeout-seconds", "From a ping to its pong; then the connection is dropped."
+    )
+    ws_close_timeout_s: float = _limit(
+        5.0, "--ws-close-timeout-seconds", "From our close frame to the client's; then it is dropped."
+    )
+    ws_receive_queue_messages: int = _limit(
+        32, "--ws-receive-queue-messages", "Messages waiting for the application; then reading pauses."
+    )
+
+    # Sockets.
+    connections: int = _limit(
+        0, "--limit-connections", "Open connections of a process; 0 derives it from the open-file limit."
+    )
+    connections_per_address: int = _limit(
+        1000,
+        "--limit-connections-per-address",
+        "Open connections of one client address, loopback and listed proxies excepted; 0 is no limit.",
+    )
+    write_buffer_bytes: int = _limit(
+        64 * KIB, "--limit-write-buffer-bytes", "Unsent bytes of a socket above which send() waits."
+    )
+    push_queue_bytes: int = _limit(
+        256 * KIB, "--limit-push-queue-bytes", "Pushed bytes that may wait for a slow client."
+    )
