@@ -1,0 +1,58 @@
+# make demo    the documents demo on http://127.0.0.1:8000 (PORT= changes the port)
+# make test    format, lint, types, import ladder, then every test
+# make check   format, lint, types, import ladder
+# make bench   the benchmarks, side by side with other servers
+# make clean   remove everything that the others made
+#
+# Needs Python 3.11 or newer and a network to PyPI. PYTHON= names another interpreter.
+
+PYTHON ?= python3
+PORT ?= 8000
+VENV ?= .venv
+
+python = $(VENV)/bin/python
+pip_install = $(python) -m pip install --quiet --disable-pip-version-check
+in_demo = cd examples/documents && $(abspath $(python))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench clean venv
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+demo: $(VENV)/.installed
+	@$(in_demo) manage.py migrate --verbosity 0
+	@$(in_demo) manage.py seed
+	@$(in_demo) -m raceway serve config.asgi:application --port $(PORT)
+
+test: check
+	@scripts/ensure-chromium
+	@$(python) -m pytest
+
+check: $(VENV)/.installed-dev
+	$(python) -m ruff format --check
+	$(python) -m ruff check
+	$(python) -m mypy
+	$(VENV)/bin/lint-imports
+
+bench: $(VENV)/.installed-dev
+	$(python) -m benchmarks
+
+clean:
+	rm -rf $(VENV) client/node_modules build dist examples/documents/*.sqlite3
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps make a second run quick; a change of the dependencies installs again.
+$(VENV)/.installed: pyproject.toml | venv
+	@echo "Installing Raceway into $(VENV) ..."
+	@$(pip_install) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | venv
+	@echo "Installing Raceway and its development tools into $(VENV) ..."
+	@$(pip_install) --editable '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+venv:
+	@scripts/ensure-venv "$(PYTHON)" "$(VENV)" "$(origin PYTHON)"

@@ -1,0 +1,86 @@
+"""Sort the tests into rings, and end each run by naming what it did not try."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import platform
+from collections import Counter
+from pathlib import Path
+
+import django
+import pytest
+
+HERE = Path(__file__).parent
+RINGS = ("pure", "shell", "topology", "browser")
+RING_OF_FOLDER = {"server": "shell", "topology": "topology", "browser": "browser"}
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+SUPPORTED = [
+    *((python, "5.2") for python in ("3.11", "3.12", "3.13", "3.14")),
+    *((python, "6") for python in ("3.12", "3.13", "3.14")),
+]
+
+
+def ring_of(item: pytest.Item) -> str:
+    """The ring of a test: its own mark, else its folder's ring, else whether it needs an event loop."""
+    for ring in RINGS:
+        if item.get_closest_marker(ring):
+            return ring
+    folder = item.path.relative_to(HERE).parts[0]
+    if folder in RING_OF_FOLDER:
+        return RING_OF_FOLDER[folder]
+    return "shell" if inspect.iscoroutinefunction(getattr(item, "function", None)) else "pure"
+
+
+def why_not(ring: str) -> str | None:
+    """Why this machine cannot run a ring, or ``None``."""
+    if ring == "browser" and not os.access(CHROMIUM, os.X_OK):
+        return f"{CHROMIUM} is missing (on Debian, as root: apt-get install chromium)"
+    return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        ring = ring_of(item)
+        item.add_marker(ring)
+        item.user_properties.append(("ring", ring))
+        reason = why_not(ring)
+        if reason is not None:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def tried_pair() -> tuple[str, str]:
+    python = ".".join(platform.python_version_tuple()[:2])
+    major, minor = django.VERSION[:2]
+    return python, "5.2" if (major, minor) == (5, 2) else str(major)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [r for group in terminalreporter.stats.values() for r in group if hasattr(r, "longrepr")]
+    rings = {r.nodeid: dict(r.user_properties)["ring"] for r in reports if isinstance(r, pytest.TestReport)}
+    skips = {
+        r.nodeid: r.longrepr[2].removeprefix("Skipped: ") for r in reports if isinstance(r.longrepr, tuple)
+    }
+    ran = Counter(ring for test, ring in rings.items() if test not in skips)
+
+    say = terminalreporter.write_line
+    terminalreporter.section("rings")
+    for ring in RINGS:
+        if ran[ring]:
+            say(f"ring run: {ring}, {ran[ring]} tests")
+        else:
+            say(f"ring not run: {ring}, because {why_not(ring) or 'no test of it was selected'}")
+    for test, reason in sorted(skips.items()):
+        if reason != why_not(rings.get(test, "")):
+            say(f"test not run: {test}, because {reason}")
+
+    tried = tried_pair()
+    say(f"tried: Python {platform.python_version()} with Django {django.get_version()}")
+    missed = [
+        f"Python {python} with Django {version}"
+        for python, version in SUPPORTED
+        if (python, version) != tried
+    ]
+    say(f"not tried: {', '.join(missed)}")
