@@ -1,0 +1,47 @@
+"""``python -m benchmarks``: run the questions and write their answers into ``benchmarks/README.md``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import sys
+
+from benchmarks import broadcast, echo, get, idle, load, report
+from benchmarks.measure import Settings
+from benchmarks.servers import LOAD_CORE, SERVER_CORE
+
+QUESTIONS = {"echo": echo, "get": get, "idle": idle, "broadcast": broadcast}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", choices=QUESTIONS, action="append", help="one question; may be repeated")
+    parser.add_argument("--runs", type=int, default=3, help="alternated runs of each server (default: 3)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of load in each run (default: 4)")
+    parser.add_argument(
+        "--quick", action="store_true", help="one short run, on a busy machine too; not written down"
+    )
+    arguments = parser.parse_args()
+
+    if not {SERVER_CORE, LOAD_CORE} <= os.sched_getaffinity(0):
+        parser.error(f"needs cores {SERVER_CORE} and {LOAD_CORE}: one for the server, one for the load")
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    os.sched_setaffinity(0, {LOAD_CORE})
+    load.build()
+
+    settings = Settings(runs=arguments.runs, seconds=arguments.seconds)
+    if arguments.quick:
+        settings = Settings(runs=1, seconds=1.0, quick=True)
+    for name in arguments.only or QUESTIONS:
+        print(f"== {QUESTIONS[name].__doc__}", file=sys.stderr, flush=True)
+        answer = QUESTIONS[name].answer(settings)
+        print(answer)
+        if not settings.quick:
+            report.write_section(name, f"Measured {report.machine()}\n\n{answer}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,339 @@
+/* The load generator: many client connections in one thread, cheap enough to be slower for no server.
+ *
+ *     load PORT PAYLOAD_BYTES REQUEST
+ *
+ * takes commands on stdin, one per line, and answers each with one line of JSON on stdout:
+ *
+ *     websockets N        open N more WebSocket connections, one after the other
+ *     keepalives N        open N more HTTP connections and make REQUEST once on each
+ *     echo SECONDS DEPTH  keep DEPTH text messages in flight on each WebSocket, then wait for the last answer
+ *     get SECONDS         keep one REQUEST in flight on each HTTP connection, then wait for the last answer
+ *     broadcast COUNT     send the text COUNT on the first WebSocket, then receive COUNT messages on each
+ *
+ * Every answer is checked: type, length and (where it arrives in one piece) content. Anything unexpected is
+ * {"error": "..."} and exit status 1. Pings are answered.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MAX_CONNECTIONS = 60000, MAX_DEPTH = 64, MAX_PAYLOAD = 1024, MAX_EVENTS = 256, SILENCE_MS = 10000 };
+enum { TEXT = 1, CLOSE = 8, PING = 9, PONG = 10 };
+
+struct connection {
+    int fd;
+    size_t answer_bytes;      /* HTTP: of the answer that is arriving */
+    size_t header_bytes;      /* WebSocket: of the frame header that is arriving */
+    size_t payload_left;      /* WebSocket: of the frame that is arriving */
+    uint8_t header[4];
+    uint8_t control[125];     /* payload of a ping or close that is arriving */
+    size_t control_bytes;
+};
+
+static struct connection connections[MAX_CONNECTIONS];
+static int connection_count;
+static int epoll;
+static int port;
+static const char *request;
+static size_t request_bytes;
+static size_t expected_answer_bytes;
+static size_t payload_bytes;
+static char payload[MAX_PAYLOAD];
+static uint8_t frames[MAX_DEPTH * (MAX_PAYLOAD + 8)]; /* MAX_DEPTH times the same masked text frame */
+static size_t frame_bytes;
+static uint8_t buffer[1 << 18];
+
+static void fail(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    printf("{\"error\": \"");
+    vprintf(format, arguments);
+    printf("\"}\n");
+    exit(1);
+}
+
+static double clock_s(clockid_t clock) {
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return now.tv_sec + now.tv_nsec / 1e9;
+}
+
+static void send_all(struct connection *c, const void *data, size_t bytes) {
+    ssize_t sent = send(c->fd, data, bytes, MSG_NOSIGNAL);
+    if (sent < 0) fail("send: %s", strerror(errno));
+    if ((size_t)sent != bytes) fail("the server does not read: short send");
+}
+
+/* RFC 6455 section 5.2; a client masks what it sends. */
+static size_t build_frame(uint8_t *out, int opcode, const void *data, size_t bytes) {
+    static const uint8_t mask[4] = {0x37, 0xfa, 0x21, 0x3d};
+    size_t at = 0;
+    out[at++] = 0x80 | opcode;
+    if (bytes < 126) {
+        out[at++] = 0x80 | bytes;
+    } else {
+        out[at++] = 0x80 | 126;
+        out[at++] = bytes >> 8;
+        out[at++] = bytes & 255;
+    }
+    memcpy(out + at, mask, 4);
+    at += 4;
+    for (size_t i = 0; i < bytes; i++) out[at + i] = ((const uint8_t *)data)[i] ^ mask[i & 3];
+    return at + bytes;
+}
+
+static void on_control_frame(struct connection *c, int opcode) {
+    uint8_t pong[160];
+    if (opcode == CLOSE && c->control_bytes >= 2)
+        fail("the server closed a WebSocket with %d", c->control[0] << 8 | c->control[1]);
+    if (opcode == CLOSE) fail("the server closed a WebSocket");
+    if (opcode == PING) send_all(c, pong, build_frame(pong, PONG, c->control, c->control_bytes));
+}
+
+/* Take in what arrived on a WebSocket; return how many messages it completed. */
+static long messages_in(struct connection *c, const uint8_t *data, size_t bytes) {
+    long messages = 0;
+    while (bytes || (c->header_bytes && c->payload_left == 0)) {
+        size_t header_size = c->header_bytes >= 2 && (c->header[1] & 127) == 126 ? 4 : 2;
+        if (c->header_bytes < header_size) {
+            if (!bytes) break;
+            c->header[c->header_bytes++] = *data++;
+            bytes--;
+            header_size = c->header_bytes >= 2 && (c->header[1] & 127) == 126 ? 4 : 2;
+            if (c->header_bytes < header_size) continue;
+            int opcode = c->header[0] & 15;
+            if (!(c->header[0] & 0x80) || c->header[0] & 0x70 || c->header[1] > 126)
+                fail("unexpected frame header %02x %02x", c->header[0], c->header[1]);
+            c->payload_left = header_size == 4 ? (size_t)(c->header[2] << 8 | c->header[3]) : c->header[1];
+            c->control_bytes = 0;
+            if (opcode < CLOSE) {
+                if (opcode != TEXT) fail("opcode %d instead of a text message", opcode);
+                if (c->payload_left != payload_bytes) fail("a message of %zu bytes", c->payload_left);
+                if (bytes >= payload_bytes && memcmp(data, payload, payload_bytes)) fail("wrong content");
+            } else if (c->payload_left > sizeof c->control) {
+                fail("control frame of %zu bytes", c->payload_left);
+            }
+        }
+        int opcode = c->header[0] & 15;
+        size_t take = bytes < c->payload_left ? bytes : c->payload_left;
+        if (opcode >= CLOSE) {
+            memcpy(c->control + c->control_bytes, data, take);
+            c->control_bytes += take;
+        }
+        data += take;
+        bytes -= take;
+        c->payload_left -= take;
+        if (c->payload_left) break;
+        c->header_bytes = 0;
+        if (opcode >= CLOSE) on_control_frame(c, opcode);
+        else messages++;
+    }
+    return messages;
+}
+
+static size_t receive(struct connection *c) {
+    ssize_t got = recv(c->fd, buffer, sizeof buffer, 0);
+    if (got == 0) fail("the server ended a connection");
+    if (got < 0) fail("recv: %s", strerror(errno));
+    return got;
+}
+
+/* ---- opening ---- */
+
+static struct connection *connect_one(void) {
+    if (connection_count == MAX_CONNECTIONS) fail("more than %d connections", MAX_CONNECTIONS);
+    struct connection *c = &connections[connection_count];
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    struct timeval patience = {.tv_sec = SILENCE_MS / 1000};
+    int on = 1;
+    c->fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (c->fd < 0) fail("socket: %s", strerror(errno));
+    setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    if (connect(c->fd, (void *)&address, sizeof address)) fail("connect: %s", strerror(errno));
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = connection_count};
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &event)) fail("epoll_ctl: %s", strerror(errno));
+    connection_count++;
+    return c;
+}
+
+/* Read on until the head of an HTTP answer is in the buffer; return its bytes, and all bytes read. */
+static size_t receive_head(struct connection *c, size_t *read_bytes) {
+    size_t have = 0;
+    for (;;) {
+        ssize_t got = recv(c->fd, buffer + have, sizeof buffer - 1 - have, 0);
+        if (got <= 0) fail("no answer to the first request: %s", got ? strerror(errno) : "closed");
+        have += got;
+        buffer[have] = 0;
+        char *end = strstr((char *)buffer, "\r\n\r\n");
+        if (end) {
+            *read_bytes = have;
+            return end + 4 - (char *)buffer;
+        }
+        if (have == sizeof buffer - 1) fail("endless answer");
+    }
+}
+
+static void open_websocket(void) {
+    struct connection *c = connect_one();
+    char handshake[512];
+    size_t read_bytes;
+    int bytes = snprintf(handshake, sizeof handshake,
+                         "GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+                         port);
+    send_all(c, handshake, bytes);
+    size_t head = receive_head(c, &read_bytes);
+    if (strncmp((char *)buffer, "HTTP/1.1 101 ", 13)) fail("handshake refused: %.12s", buffer);
+    if (!strstr((char *)buffer, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")) fail("wrong Sec-WebSocket-Accept");
+    messages_in(c, buffer + head, read_bytes - head);
+}
+
+static void open_keepalive(void) {
+    struct connection *c = connect_one();
+    size_t read_bytes;
+    send_all(c, request, request_bytes);
+    size_t head = receive_head(c, &read_bytes);
+    if (strncmp((char *)buffer, "HTTP/1.1 200 ", 13)) fail("not answered with 200: %.12s", buffer);
+    char *length = strcasestr((char *)buffer, "\r\ncontent-length:");
+    if (!length || length > (char *)buffer + head) fail("an answer without Content-Length");
+    expected_answer_bytes = head + strtoul(length + 17, NULL, 10);
+    while (read_bytes < expected_answer_bytes) read_bytes += receive(c);
+}
+
+/* ---- loading ---- */
+
+struct result {
+    long messages;
+    double wall_s;
+    double cpu_s;
+};
+
+static int wait_events(struct epoll_event *events) {
+    int count = epoll_wait(epoll, events, MAX_EVENTS, SILENCE_MS);
+    if (count < 0) fail("epoll_wait: %s", strerror(errno));
+    if (count == 0) fail("nothing arrived for %d s", SILENCE_MS / 1000);
+    return count;
+}
+
+static struct result echo(double seconds, int depth) {
+    struct epoll_event events[MAX_EVENTS];
+    double wall = clock_s(CLOCK_MONOTONIC), cpu = clock_s(CLOCK_PROCESS_CPUTIME_ID);
+    long messages = 0, in_flight = 0;
+    if (depth < 1 || depth > MAX_DEPTH) fail("depth must be 1 to %d", MAX_DEPTH);
+    for (int i = 0; i < connection_count; i++) {
+        send_all(&connections[i], frames, depth * frame_bytes);
+        in_flight += depth;
+    }
+    while (in_flight) {
+        int count = wait_events(events);
+        int going_on = clock_s(CLOCK_MONOTONIC) - wall < seconds;
+        for (int i = 0; i < count; i++) {
+            struct connection *c = &connections[events[i].data.u32];
+            long arrived = messages_in(c, buffer, receive(c));
+            messages += arrived;
+            if (arrived && going_on) send_all(c, frames, arrived * frame_bytes);
+            else in_flight -= arrived;
+        }
+    }
+    return (struct result){messages, clock_s(CLOCK_MONOTONIC) - wall, clock_s(CLOCK_PROCESS_CPUTIME_ID) - cpu};
+}
+
+static struct result get(double seconds) {
+    struct epoll_event events[MAX_EVENTS];
+    double wall = clock_s(CLOCK_MONOTONIC), cpu = clock_s(CLOCK_PROCESS_CPUTIME_ID);
+    long messages = 0, in_flight = connection_count;
+    for (int i = 0; i < connection_count; i++) {
+        connections[i].answer_bytes = 0;
+        send_all(&connections[i], request, request_bytes);
+    }
+    while (in_flight) {
+        int count = wait_events(events);
+        int going_on = clock_s(CLOCK_MONOTONIC) - wall < seconds;
+        for (int i = 0; i < count; i++) {
+            struct connection *c = &connections[events[i].data.u32];
+            size_t got = receive(c);
+            if (c->answer_bytes == 0 && (got < 12 || memcmp(buffer, "HTTP/1.1 200", 12))) fail("not a 200");
+            c->answer_bytes += got;
+            if (c->answer_bytes < expected_answer_bytes) continue;
+            if (c->answer_bytes > expected_answer_bytes) fail("answers of different lengths");
+            if (memcmp(buffer + got - 1, "o", 1)) fail("wrong body");
+            c->answer_bytes = 0;
+            messages++;
+            if (going_on) send_all(c, request, request_bytes);
+            else in_flight--;
+        }
+    }
+    return (struct result){messages, clock_s(CLOCK_MONOTONIC) - wall, clock_s(CLOCK_PROCESS_CPUTIME_ID) - cpu};
+}
+
+static struct result broadcast(long count) {
+    struct epoll_event events[MAX_EVENTS];
+    double wall = clock_s(CLOCK_MONOTONIC), cpu = clock_s(CLOCK_PROCESS_CPUTIME_ID);
+    long messages = 0, wanted = count * connection_count;
+    char text[32];
+    uint8_t frame[64];
+    int bytes = snprintf(text, sizeof text, "%ld", count);
+    send_all(&connections[0], frame, build_frame(frame, TEXT, text, bytes));
+    while (messages < wanted) {
+        int ready = wait_events(events);
+        for (int i = 0; i < ready; i++) {
+            struct connection *c = &connections[events[i].data.u32];
+            messages += messages_in(c, buffer, receive(c));
+        }
+    }
+    if (messages > wanted) fail("%ld messages instead of %ld", messages, wanted);
+    return (struct result){messages, clock_s(CLOCK_MONOTONIC) - wall, clock_s(CLOCK_PROCESS_CPUTIME_ID) - cpu};
+}
+
+/* ---- commands ---- */
+
+static void print_result(struct result result) {
+    printf("{\"messages\": %ld, \"wall_s\": %.6f, \"cpu_s\": %.6f}\n", result.messages, result.wall_s, result.cpu_s);
+}
+
+static void open_many(void (*open_one)(void), int count) {
+    while (count-- > 0) open_one();
+    printf("{\"connections\": %d}\n", connection_count);
+}
+
+int main(int argc, char **argv) {
+    char line[128];
+    double seconds;
+    long count;
+    int depth;
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (argc != 4) fail("usage: load PORT PAYLOAD_BYTES REQUEST");
+    port = atoi(argv[1]);
+    payload_bytes = strtoul(argv[2], NULL, 10);
+    request = argv[3];
+    request_bytes = strlen(request);
+    if (payload_bytes > MAX_PAYLOAD) fail("payload above %d bytes", MAX_PAYLOAD);
+    memset(payload, 'x', payload_bytes);
+    frame_bytes = build_frame(frames, TEXT, payload, payload_bytes);
+    for (int i = 1; i < MAX_DEPTH; i++) memcpy(frames + i * frame_bytes, frames, frame_bytes);
+    epoll = epoll_create1(0);
+    while (fgets(line, sizeof line, stdin)) {
+        if (sscanf(line, "websockets %ld", &count) == 1) open_many(open_websocket, count);
+        else if (sscanf(line, "keepalives %ld", &count) == 1) open_many(open_keepalive, count);
+        else if (sscanf(line, "echo %lf %d", &seconds, &depth) == 2) print_result(echo(seconds, depth));
+        else if (sscanf(line, "get %lf", &seconds) == 1) print_result(get(seconds));
+        else if (sscanf(line, "broadcast %ld", &count) == 1) print_result(broadcast(count));
+        else fail("unknown command");
+    }
+    return 0;
+}

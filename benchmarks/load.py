@@ -1,0 +1,93 @@
+"""Drive the load generator, ``load.c``: compiled on first use, pinned to its own core."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from benchmarks.servers import BUILD, HERE, LOAD_CORE, Running, pin
+
+SOURCE = HERE / "load.c"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What the generator itself counted from its first to its last message."""
+
+    messages: int
+    wall_s: float
+    cpu_s: float
+
+
+class LoadError(RuntimeError):
+    """A server answered wrongly, closed, or fell silent; the text says which."""
+
+
+def build() -> Path:
+    """Compile the generator unless it is newer than its source."""
+    program = BUILD / "load"
+    if program.exists() and program.stat().st_mtime > SOURCE.stat().st_mtime:
+        return program
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        raise LoadError(
+            "the load generator is written in C: install a C compiler (on Debian: apt install gcc libc6-dev)"
+        )
+    BUILD.mkdir(exist_ok=True)
+    subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-o", program, SOURCE], check=True)
+    return program
+
+
+class Load:
+    """One generator process and its connections to one server; leaving the context closes them."""
+
+    def __init__(self, server: Running, *, payload_bytes: int = 0, request: str = "") -> None:
+        self.process = subprocess.Popen(
+            [build(), str(server.port), str(payload_bytes), request],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=pin(LOAD_CORE),
+        )
+
+    def __enter__(self) -> Load:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def websockets(self, count: int) -> None:
+        self._command(f"websockets {count}")
+
+    def keepalives(self, count: int) -> None:
+        self._command(f"keepalives {count}")
+
+    def echo(self, seconds: float, depth: int) -> Loaded:
+        return Loaded(**self._command(f"echo {seconds} {depth}"))
+
+    def get(self, seconds: float) -> Loaded:
+        return Loaded(**self._command(f"get {seconds}"))
+
+    def broadcast(self, count: int) -> Loaded:
+        return Loaded(**self._command(f"broadcast {count}"))
+
+    def _command(self, line: str) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it ended; its last words follow
+        answer: dict[str, Any] = json.loads(self.process.stdout.readline() or '{"error": "no answer"}')
+        if "error" in answer:
+            raise LoadError(answer["error"])
+        return answer

@@ -1,0 +1,233 @@
+"""Measure on a machine that others use too: CPU and memory of a process tree, quiet, alternation."""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from benchmarks.load import Load, Loaded
+from benchmarks.servers import Running, Server, install
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+QUIET_IDLE = 0.9  # of each core, over one second, before a run
+QUIET_PATIENCE_S = 120.0
+DISTURBED = 0.1  # other processes' CPU during a run, as a share of its wall time
+TRIES = 3
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How thoroughly to measure."""
+
+    runs: int = 3
+    seconds: float = 4.0
+    quick: bool = False
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One run: what was done, and what it cost whom."""
+
+    messages: int
+    wall_s: float
+    server_cpu_s: float
+    load_cpu_s: float
+    others_cpu_s: float
+
+    @property
+    def server_us(self) -> float:
+        return self.server_cpu_s / self.messages * 1e6
+
+    @property
+    def load_us(self) -> float:
+        return self.load_cpu_s / self.messages * 1e6
+
+    @property
+    def per_second(self) -> float:
+        return self.messages / self.wall_s
+
+    @property
+    def disturbed(self) -> bool:
+        return self.others_cpu_s > DISTURBED * self.wall_s
+
+    @property
+    def load_bound(self) -> bool:
+        """The generator was the bottleneck: then the rate is not the server's."""
+        return self.load_cpu_s > 0.95 * self.wall_s and self.server_cpu_s < 0.9 * self.wall_s
+
+
+class Result(Protocol):
+    """What one run of one variant gives; ``disturbed`` if other processes may have spoilt it."""
+
+    @property
+    def disturbed(self) -> bool: ...
+
+
+R = TypeVar("R", bound=Result)
+
+
+@dataclass
+class Results(Generic[R]):
+    """All runs of one question, by contender and variant, in the order of the rounds."""
+
+    of: dict[tuple[str, str], list[R]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    disturbed_runs: int = 0
+
+    def median(self, contender: str, variant: str, figure: Callable[[R], float]) -> float:
+        """The median of the rounds; not a number where the contender failed."""
+        values = [figure(result) for result in self.of.get((contender, variant), ())]
+        return statistics.median(values) if values else math.nan
+
+    def ratio(self, contender: str, reference: str, variant: str, figure: Callable[[R], float]) -> float:
+        """The median over the rounds of one contender's figure divided by the other's in the same round."""
+        pairs = zip(
+            self.of.get((contender, variant), ()), self.of.get((reference, variant), ()), strict=False
+        )
+        values = [figure(one) / figure(other) for one, other in pairs]
+        return statistics.median(values) if values else math.nan
+
+
+# ---- processes ----
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of ``/proc/PID/stat`` from the third on (proc(5)); the second may contain anything."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def process_tree(pid: int) -> list[int]:
+    """The process and all its descendants."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                children.setdefault(int(_stat(int(name))[1]), []).append(int(name))
+            except OSError:
+                continue  # it ended just now
+    tree = [pid]
+    for member in tree:
+        tree.extend(children.get(member, ()))
+    return tree
+
+
+def tree_cpu_s(pid: int) -> float:
+    """CPU seconds, user and system, that a process tree has used, with ended threads and reaped children.
+
+    ``/proc/PID/stat`` counts in hundredths of a second; the process's own CPU clock, whose number comes from
+    the pid as in clock_getcpuclockid(3), counts the same in nanoseconds.
+    """
+    total = 0.0
+    for member in process_tree(pid):
+        try:
+            children_ticks = sum(map(int, _stat(member)[13:15]))
+            total += time.clock_gettime((~member << 3) | 2) + children_ticks / TICKS
+        except OSError:
+            continue
+    return total
+
+
+def tree_private_kib(pid: int) -> int:
+    """Memory that would be free without this process tree: its private pages (proc(5), smaps_rollup)."""
+    total = 0
+    for member in process_tree(pid):
+        for line in Path(f"/proc/{member}/smaps_rollup").read_text().splitlines():
+            if line.startswith(("Private_Clean:", "Private_Dirty:")):
+                total += int(line.split()[1])
+    return total
+
+
+def _cores() -> dict[str, tuple[float, float]]:
+    """Busy and idle seconds of each core and of all (``cpu``) since the machine started."""
+    cores = {}
+    for line in Path("/proc/stat").read_text().splitlines():
+        if line.startswith("cpu"):
+            name, *fields = line.split()
+            times = [int(field) / TICKS for field in fields[:8]]
+            idle_s = times[3] + times[4]
+            cores[name] = (sum(times) - idle_s, idle_s)
+    return cores
+
+
+# ---- quiet ----
+
+
+def wait_for_quiet(patience_s: float = QUIET_PATIENCE_S) -> bool:
+    """Wait until every core has been idle for a second; false if that did not happen."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        before = _cores()
+        time.sleep(1.0)
+        idle = [after[1] - before[name][1] for name, after in _cores().items() if name != "cpu"]
+        if min(idle) >= QUIET_IDLE:
+            return True
+        if time.monotonic() > deadline:
+            return False
+
+
+# ---- measuring ----
+
+
+def measured(server: Running, load: Load, run: Callable[[], Loaded]) -> Sample:
+    """Measure one run of the generator: the server's CPU from just before it to just after."""
+    busy = _cores()["cpu"][0]
+    harness = time.process_time()
+    cpu = tree_cpu_s(server.pid)
+    loaded = run()
+    server_cpu_s = tree_cpu_s(server.pid) - cpu
+    ours = server_cpu_s + loaded.cpu_s + time.process_time() - harness
+    others_cpu_s = _cores()["cpu"][0] - busy - ours
+    return Sample(loaded.messages, loaded.wall_s, server_cpu_s, loaded.cpu_s, others_cpu_s)
+
+
+def alternated(
+    contenders: Sequence[Server], settings: Settings, once: Callable[[Server], dict[str, R]]
+) -> Results[R]:
+    """Run A B C A B C ..., each on a quiet machine; ``once`` returns a result for each variant."""
+    results: Results[R] = Results()
+    for contender in contenders:
+        try:
+            install(contender)
+        except subprocess.CalledProcessError:
+            results.failures[contender.name] = "could not be installed"
+    for round_ in range(settings.runs):
+        for contender in contenders:
+            if contender.name not in results.failures:
+                _say(f"round {round_ + 1} of {settings.runs}: {contender.name}")
+                try:
+                    outcome = _undisturbed(contender, settings, once, results)
+                except RuntimeError as error:
+                    _say(f"{contender.name} FAILED: {error}")
+                    results.failures[contender.name] = str(error)
+                    continue
+                for variant, result in outcome.items():
+                    results.of.setdefault((contender.name, variant), []).append(result)
+    return results
+
+
+def _undisturbed(
+    contender: Server, settings: Settings, once: Callable[[Server], dict[str, R]], results: Results[R]
+) -> dict[str, R]:
+    """One run; repeated, a few times, if other processes took part of the machine meanwhile."""
+    tries = 1 if settings.quick else TRIES
+    for _ in range(tries):
+        quiet = wait_for_quiet(0 if settings.quick else QUIET_PATIENCE_S)
+        outcome = once(contender)
+        if quiet and not any(result.disturbed for result in outcome.values()):
+            return outcome
+        _say("the machine was not quiet")
+    results.disturbed_runs += 1
+    return outcome
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
