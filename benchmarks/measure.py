@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from benchmarks.load import Load, Loaded
-from benchmarks.servers import Running, Server, install
+from benchmarks.servers import Running, Server
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -196,7 +196,7 @@ def alternated(
     results: Results[R] = Results()
     for contender in contenders:
         try:
-            install(contender)
+            contender.install()
         except subprocess.CalledProcessError:
             results.failures[contender.name] = "could not be installed"
     for round_ in range(settings.runs):

@@ -35,9 +35,12 @@ class Server:
 
     @property
     def python(self) -> Path:
-        if not self.requirements:
-            return Path(sys.executable)
-        return HERE / f".env-{self.name.lower()}" / "bin" / "python"
+        return python(self.name.lower()) if self.requirements else Path(sys.executable)
+
+    def install(self) -> None:
+        """Make its environment, if it needs one. Raises ``CalledProcessError`` where PyPI is out of reach."""
+        if self.requirements:
+            install(self.name.lower(), self.requirements)
 
 
 def _asgi(app: str) -> str:
@@ -88,22 +91,25 @@ FLOOR = Server("uvloop loop", _floor, distribution="uvloop")
 ALL = (RACEWAY, UVICORN, GRANIAN, HYPERCORN, DAPHNE, FLOOR)
 
 
-def install(server: Server) -> None:
-    """Make the server's environment unless it is there. Raises ``CalledProcessError`` without PyPI."""
-    environment = server.python.parent.parent
+def python(name: str) -> Path:
+    """The interpreter of the environment of that name."""
+    return HERE / f".env-{name}" / "bin" / "python"
+
+
+def install(name: str, requirements: tuple[str, ...]) -> None:
+    """Make an environment of its own from PyPI unless it is there. Raises ``CalledProcessError``."""
+    environment = HERE / f".env-{name}"
     installed = environment / ".installed"
-    if not server.requirements or (
-        installed.exists() and installed.read_text().split() == [*server.requirements]
-    ):
+    if installed.exists() and installed.read_text().split() == [*requirements]:
         return
-    print(f"Installing {server.name} from PyPI ...", file=sys.stderr, flush=True)
+    print(f"Installing {' '.join(requirements)} from PyPI ...", file=sys.stderr, flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", environment], check=True)
-    pip = [server.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    done = subprocess.run([*pip, *server.requirements], stderr=subprocess.PIPE, text=True, check=False)
+    pip = [python(name), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements]
+    done = subprocess.run(pip, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         print(done.stderr, file=sys.stderr)
     done.check_returncode()
-    installed.write_text("\n".join(server.requirements))
+    installed.write_text("\n".join(requirements))
 
 
 def version(server: Server) -> str:
