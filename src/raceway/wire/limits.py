@@ -29,6 +29,12 @@ class Limits:
         4 * KIB, "--limit-chunk-line-bytes", "One chunk-size line with its extensions; longer is 400."
     )
 
+    pipelined_requests: int = _limit(
+        64,
+        "--limit-pipelined-requests",
+        "Requests of one read that are taken apart at once; what is behind them waits.",
+    )
+
     # Time.
     first_byte_timeout_s: float = _limit(
         10.0, "--timeout-first-byte-seconds", "From connecting to the first byte of a request."
