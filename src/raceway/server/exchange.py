@@ -1,0 +1,336 @@
+"""One HTTP request and its response, between a connection and the application (ASGI HTTP 2.5)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from raceway.errors import ClientDisconnected, InvalidMessage
+from raceway.server.scopes import base_scope
+from raceway.types import Event
+from raceway.wire.events import Body, End, HttpEvent, Request, Violation
+from raceway.wire.http1 import Http1Response
+
+if TYPE_CHECKING:
+    from raceway.server.http import HttpConnection
+
+logger = logging.getLogger("raceway.server")
+
+FILE_PIECE_BYTES: Final = 256 * 1024
+"""How much of a file is read and written at a time by ``http.response.pathsend``."""
+
+
+class HttpExchange:
+    """Run the application for one request; ``receive`` and ``send`` are what it is called with."""
+
+    __slots__ = (
+        "asked_to_stop",
+        "began",
+        "body_complete",
+        "body_delivered",
+        "connection",
+        "continued",
+        "discarded_bytes",
+        "disconnected",
+        "is_event_stream",
+        "parts",
+        "receivers",
+        "request",
+        "response",
+        "sent_bytes",
+        "start_headers",
+        "status",
+        "unread_bytes",
+    )
+
+    def __init__(self, connection: HttpConnection, request: Request) -> None:
+        self.connection = connection
+        self.request = request
+        self.response = self._new_response()
+        self.parts: list[bytes] | None = None
+        self.unread_bytes = 0
+        self.discarded_bytes = 0
+        self.body_complete = request.ends_here
+        self.body_delivered = False
+        self.continued = not request.expects_continue
+        self.disconnected = False
+        self.asked_to_stop = False
+        self.is_event_stream = False
+        self.receivers: list[asyncio.Future[None]] | None = None
+        self.start_headers: Any = ()
+        self.status = 0
+        self.sent_bytes = 0
+        self.began = connection.shared.loop.time()
+
+    def _new_response(self) -> Http1Response:
+        request = self.request
+        return Http1Response(
+            request.method,
+            request.http_version,
+            request.keep_alive and not self.connection.shared.draining,
+            True,
+        )
+
+    # The application's side
+
+    def start(self) -> None:
+        connection = self.connection
+        request = self.request
+        scope = base_scope("http", request, connection)
+        scope["method"] = request.method
+        if request.http_version == "1.1":
+            scope["extensions"] = {
+                "http.response.pathsend": {},
+                "http.response.trailers": {},
+                "http.response.early_hint": {},
+            }
+        else:
+            scope["extensions"] = {"http.response.pathsend": {}}
+        connection.shared.start(self._run(scope), "raceway-http")
+
+    async def _run(self, scope: dict[str, Any]) -> None:
+        shared = self.connection.shared
+        try:
+            await shared.application(scope, self.receive, self.send)
+        except ClientDisconnected:
+            self._ended()
+        except asyncio.CancelledError:
+            self._failed(503, "The server is stopping.")
+        except Exception:
+            logger.exception(
+                "The application raised while it answered %s %s.", scope["method"], scope["path"]
+            )
+            shared.counters["application_errors"] += 1
+            self._failed(500, "Internal Server Error")
+        else:
+            self._ended()
+        finally:
+            shared.tasks.discard(asyncio.current_task())
+
+    def _ended(self) -> None:
+        """The application is done with this request."""
+        if self.response.complete or self.disconnected:
+            return
+        if self.asked_to_stop:
+            self._failed(503, "The server is stopping.")
+            return
+        how = "without completing its response" if self.response.started else "without a response"
+        logger.error("The application returned %s to %s %s.", how, self.request.method, self.request.path)
+        self.connection.shared.counters["application_errors"] += 1
+        self._failed(500, "Internal Server Error")
+
+    def _failed(self, status: int, reason: str) -> None:
+        """Let the client see the truth: an error if nothing was said yet, else a response that breaks off."""
+        if self.response.complete or self.disconnected:
+            return
+        connection = self.connection
+        if self.response.head_sent:
+            self._log()
+            self.disconnect()
+            connection.break_off(self.response.ends_with_connection)
+        else:
+            self.status = status
+            self._log()
+            self.disconnect()
+            connection.fail(status, reason)
+
+    async def receive(self) -> Event:
+        """The next piece of the body, then ``http.disconnect`` when the client has left or has its response."""
+        while True:
+            if self.disconnected or self.response.complete:
+                return {"type": "http.disconnect"}
+            if self.parts is not None or (self.body_complete and not self.body_delivered):
+                return self._next_body()
+            if self.asked_to_stop:
+                return {"type": "http.disconnect"}
+            if not self.continued:
+                self.continued = True
+                if not self.response.started:
+                    self.connection.write(self.response.interim(100, ()))
+            future = self.connection.shared.loop.create_future()
+            if self.receivers is None:
+                self.receivers = [future]
+            else:
+                self.receivers.append(future)
+            await future
+
+    def _next_body(self) -> Event:
+        parts, self.parts = self.parts, None
+        self.unread_bytes = 0
+        self.body_delivered = self.body_complete
+        connection = self.connection
+        if connection.read_paused:
+            connection.regulate()
+        body = b"" if parts is None else parts[0] if len(parts) == 1 else b"".join(parts)
+        return {"type": "http.request", "body": body, "more_body": not self.body_complete}
+
+    async def send(self, message: Event) -> None:
+        """Take one message of the response; wait while the client is behind."""
+        if self.disconnected:
+            raise ClientDisconnected(f"The client of {self.request.method} {self.request.path} has gone.")
+        kind = message["type"]
+        response = self.response
+        connection = self.connection
+        if kind == "http.response.start":
+            if not self.continued:
+                response.keep_alive = (
+                    False  # whether the body will come is in doubt (RFC 9110 section 10.1.1)
+                )
+            headers = message.get("headers", ())
+            response.start(
+                message["status"],
+                headers,
+                bool(message.get("trailers")) and self.request.accepts_trailers,
+                connection.shared.default_headers,
+            )
+            self.status = message["status"]
+            self.start_headers = headers
+            return
+        if kind == "http.response.body":
+            body = message.get("body", b"")
+            more = message.get("more_body", False)
+            first = not response.head_sent
+            data = response.body(body, more)
+            self.sent_bytes += len(body)
+            if response.complete and not connection.out and not connection.paused:
+                connection.transport.write(data)  # nothing to join it with: the pass may as well end here
+            elif data:
+                connection.write(data)
+                if first and more:
+                    self._look_for_stream()
+        elif kind == "http.response.pathsend":
+            await self._send_file(message["path"])
+        elif kind == "http.response.trailers":
+            connection.write(
+                response.trailers(message.get("headers", ()), message.get("more_trailers", False))
+            )
+        elif kind == "http.response.early_hint":
+            if self.request.http_version == "1.1" and not response.started:
+                links = [(b"link", link) for link in message.get("links", ())]
+                connection.write(response.interim(103, links))
+            return
+        elif kind == "http.response.debug":
+            return  # for test clients; there is nobody here to tell
+        else:
+            raise InvalidMessage(
+                f"{kind!r} is not a message of an HTTP response; expected http.response.start, .body, .trailers, "
+                ".pathsend or .early_hint."
+            )
+        if response.complete:
+            self._completed()
+        elif connection.paused:
+            await connection.room()
+
+    async def _send_file(self, path: str) -> None:
+        """Send a file as the whole body (extension ``http.response.pathsend``), read in the default executor."""
+        response = self.response
+        loop = self.connection.shared.loop
+        if not response.started or response.head_sent:
+            raise InvalidMessage(
+                "http.response.pathsend comes once, after http.response.start, without a body."
+            )
+        file = await loop.run_in_executor(None, open, path, "rb")
+        try:
+            left = os.fstat(file.fileno()).st_size
+            if not any(name.lower() == b"content-length" for name, _ in self.start_headers):
+                headers = [*self.start_headers, (b"content-length", b"%d" % left)]
+                self.response = response = self._new_response()
+                response.start(self.status, headers, False, self.connection.shared.default_headers)
+            while left:
+                piece = await loop.run_in_executor(None, file.read, min(left, FILE_PIECE_BYTES))
+                if not piece:
+                    break  # it was cut while we read; the response ends short, and visibly so
+                left -= len(piece)
+                if self.disconnected:
+                    raise ClientDisconnected(f"The client went away while {path} was sent.")
+                self.connection.write(response.body(piece, left > 0))
+                self.sent_bytes += len(piece)
+                if self.connection.paused:
+                    await self.connection.room()
+            if not response.complete:
+                self.connection.write(response.body(b"", False))
+        finally:
+            file.close()
+
+    # The connection's side
+
+    def wants(self, event: HttpEvent) -> bool:
+        """Whether ``event`` belongs to this request rather than to one behind it."""
+        if self.body_complete:
+            return False
+        return isinstance(event, Body | End | Violation)
+
+    def feed(self, data: bytes) -> None:
+        """A piece of the body has come."""
+        if self.response.complete:
+            self.discarded_bytes += len(data)
+            self.connection.limit_discarding(self.discarded_bytes)
+            return
+        self.unread_bytes += len(data)
+        if self.parts is None:
+            self.parts = [data]
+        else:
+            self.parts.append(data)
+        self.connection.body_progressed()
+        self._wake()
+
+    def end_body(self) -> None:
+        self.body_complete = True
+        self.connection.body_progressed()
+        if self.response.complete:
+            self.connection.exchange_over()
+        else:
+            self._wake()
+
+    def disconnect(self) -> None:
+        """The client has gone, or the server gives up on it."""
+        if not self.disconnected:
+            if not self.response.complete and self.response.head_sent:
+                self._log()
+            self.disconnected = True
+            self.parts = None
+            self.unread_bytes = 0
+            self._wake()
+
+    def ask_to_stop(self) -> None:
+        """The server drains: this is the last request here, and a stream hears of a disconnect although it may
+        still send."""
+        self.response.keep_alive = False
+        if self.is_event_stream:
+            self.asked_to_stop = True
+            self._wake()
+
+    def _completed(self) -> None:
+        """The response is written to its end."""
+        self._log()
+        self.parts = None
+        self.unread_bytes = 0
+        self._wake()
+        connection = self.connection
+        if self.response.truncated or (not self.body_complete and not self.continued):
+            connection.close()
+        elif self.body_complete:
+            connection.exchange_over()
+        else:
+            connection.regulate()
+
+    def _look_for_stream(self) -> None:
+        """A response that streams events is told of a stop or a half-closed client at once."""
+        for name, value in self.start_headers:
+            if name.lower() == b"content-type":
+                self.is_event_stream = value.strip().lower().startswith(b"text/event-stream")
+        if self.is_event_stream and self.connection.shared.draining:
+            self.ask_to_stop()
+
+    def _wake(self) -> None:
+        receivers, self.receivers = self.receivers, None
+        for future in receivers or ():
+            if not future.done():
+                future.set_result(None)
+
+    def _log(self) -> None:
+        connection = self.connection
+        if connection.shared.access is not None:
+            connection.log(self.request, self.status, self.sent_bytes, self.began)

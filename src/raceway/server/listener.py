@@ -1,0 +1,103 @@
+"""Opening the sockets that a server listens on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+
+from raceway.errors import ConfigurationError
+from raceway.server.config import Config
+
+
+def open_sockets(config: Config) -> list[socket.socket]:
+    """Bind what ``config`` names and listen; one socket per address that its host has.
+
+    Raises ``ConfigurationError`` saying in one sentence what stands in the way.
+    """
+    if config.fd is not None:
+        return [_inherited(config.fd)]
+    if config.uds is not None:
+        return [_unix(config.uds, config.backlog)]
+    return _tcp(config.host, config.port, config.backlog)
+
+
+def close_sockets(sockets: list[socket.socket], uds: str | None) -> None:
+    """Close them, and remove the Unix socket's file."""
+    for opened in sockets:
+        opened.close()
+    if uds is not None and os.path.exists(uds):
+        os.unlink(uds)
+
+
+def _inherited(fd: int) -> socket.socket:
+    try:
+        inherited = socket.socket(fileno=os.dup(fd))
+        listening = inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise ConfigurationError(f"File descriptor {fd} is not an open socket: {error.strerror}.") from None
+    if not listening:
+        inherited.close()
+        raise ConfigurationError(f"File descriptor {fd} is a socket, but not a listening one.")
+    inherited.setblocking(False)
+    return inherited
+
+
+def _unix(path: str, backlog: int) -> socket.socket:
+    opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if os.path.exists(path):
+            if not stat.S_ISSOCK(os.stat(path).st_mode):
+                raise ConfigurationError(f"{path} exists and is not a socket; choose another path for --uds.")
+            if opened.connect_ex(path) == 0:
+                raise ConfigurationError(
+                    f"Another server is listening on {path}; stop it or choose another path."
+                )
+            os.unlink(path)  # left behind by a server that was killed
+            opened.close()
+            opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        opened.bind(path)
+        opened.listen(backlog)
+        opened.setblocking(False)
+    except OSError as error:
+        opened.close()
+        raise ConfigurationError(
+            f"Cannot listen on the Unix socket {path}: {error.strerror or error}."
+        ) from None
+    except ConfigurationError:
+        opened.close()
+        raise
+    return opened
+
+
+def _tcp(host: str, port: int, backlog: int) -> list[socket.socket]:
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        raise ConfigurationError(f"Host {host!r} has no address: {error}.") from None
+    sockets: list[socket.socket] = []
+    for family, kind, protocol, _, address in dict.fromkeys(found):
+        opened = socket.socket(family, kind, protocol)
+        sockets.append(opened)
+        try:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if port == 0 and len(sockets) > 1:  # one port for all addresses of the host
+                address = (address[0], sockets[0].getsockname()[1], *address[2:])
+            opened.bind(address)
+            opened.listen(backlog)
+            opened.setblocking(False)
+        except OSError as error:
+            close_sockets(sockets, None)
+            raise ConfigurationError(_why_not(host, port, error)) from None
+    return sockets
+
+
+def _why_not(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {port} of {host} is in use: stop who uses it, or choose another with --port."
+    if error.errno == errno.EACCES:
+        return f"Port {port} of {host} needs privileges that this process lacks: choose one above 1023 with --port."
+    return f"Cannot listen on {host} port {port}: {error.strerror}."

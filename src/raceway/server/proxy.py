@@ -1,0 +1,118 @@
+"""Who the client is when a listed proxy stands in between (RFC 7239, and the X-Forwarded-* custom)."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from typing import TypeAlias
+
+from raceway.errors import ConfigurationError
+
+Address: TypeAlias = tuple[str, int]
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class TrustedProxies:
+    """Answer whether an address is one of the listed proxies: addresses, networks, ``unix``, or ``*`` for all."""
+
+    __slots__ = ("_any", "_networks", "_unix")
+
+    def __init__(self, listed: str) -> None:
+        names = [name.strip() for name in listed.split(",") if name.strip()]
+        self._any = "*" in names
+        self._unix = "unix" in names
+        try:
+            self._networks: list[Network] = [
+                ipaddress.ip_network(name, strict=False) for name in names if name not in ("*", "unix")
+            ]
+        except ValueError as error:
+            raise ConfigurationError(
+                f"--forwarded-allow-ips takes addresses, networks, 'unix' or '*': {error}."
+            ) from None
+
+    def __contains__(self, host: object) -> bool:
+        """``host`` is an address in text; ``None`` stands for a Unix socket's peer."""
+        if self._any:
+            return True
+        if host is None:
+            return self._unix
+        try:
+            address = ipaddress.ip_address(str(host))
+        except ValueError:
+            return False
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address in network for network in self._networks)
+
+
+def forwarded(
+    headers: Iterable[tuple[bytes, bytes]], proxies: TrustedProxies
+) -> tuple[Address | None, str | None]:
+    """Read the client's address and scheme from what the nearest proxies added; ``None`` where they say nothing.
+
+    The chain is read from the right, where the proxy next to us wrote: the first address that is not itself a
+    listed proxy is the client. What stands left of it was written by the client and proves nothing.
+    """
+    hops: list[tuple[str | None, str | None]] = []
+    x_for: list[str] = []
+    x_proto: list[str] = []
+    x_port: list[str] = []
+    for name, value in headers:
+        if name == b"forwarded":
+            hops.extend(_read_forwarded(value.decode("latin-1")))
+        elif name == b"x-forwarded-for":
+            x_for.extend(part.strip() for part in value.decode("latin-1").split(","))
+        elif name == b"x-forwarded-proto":
+            x_proto.extend(part.strip().lower() for part in value.decode("latin-1").split(","))
+        elif name == b"x-forwarded-port":
+            x_port.extend(part.strip() for part in value.decode("latin-1").split(","))
+    if not hops:
+        hops = [(host, None) for host in x_for]
+        if x_proto:  # one per hop, or one for all
+            aligned = x_proto if len(x_proto) == len(hops) else [x_proto[-1]] * len(hops)
+            hops = [(host, proto) for (host, _), proto in zip(hops, aligned, strict=True)]
+        if not hops and x_proto:
+            return None, _scheme(x_proto[-1])
+    found: Address | None = None
+    scheme: str | None = None
+    for host, proto in reversed(hops):
+        address = _address(host)
+        if address is None:
+            break
+        found, scheme = address, _scheme(proto) or scheme
+        if address[0] not in proxies:
+            break
+    if found is not None and found[1] == 0 and x_port and x_port[-1].isdigit() and int(x_port[-1]) < 65536:
+        found = (found[0], int(x_port[-1]))
+    return found, scheme
+
+
+def _scheme(proto: str | None) -> str | None:
+    return {"http": "http", "https": "https", "ws": "http", "wss": "https"}.get(proto or "")
+
+
+def _read_forwarded(value: str) -> list[tuple[str | None, str | None]]:
+    """``for=...;proto=..., for=...`` as (host, proto) pairs, one per element."""
+    hops = []
+    for element in value.split(","):
+        pairs = dict(pair.strip().partition("=")[::2] for pair in element.split(";") if "=" in pair)
+        fields = {name.lower(): text.strip().strip('"') for name, text in pairs.items()}
+        hops.append((fields.get("for"), fields.get("proto", "").lower() or None))
+    return hops
+
+
+def _address(text: str | None) -> Address | None:
+    """``192.0.2.1``, ``192.0.2.1:80``, ``2001:db8::1``, ``[2001:db8::1]:80``; a made-up name is no address."""
+    if not text:
+        return None
+    host, port = text, ""
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        port = rest.removeprefix(":")
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    try:
+        host = str(ipaddress.ip_address(host))
+    except ValueError:
+        return None
+    return host, int(port) if port.isdigit() and int(port) < 65536 else 0

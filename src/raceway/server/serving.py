@@ -1,0 +1,171 @@
+"""Starting and stopping a server in an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import resource
+from typing import Final, TypeAlias
+
+from asgiref.compatibility import guarantee_single_callable
+
+from raceway.server.config import Config
+from raceway.server.connection import Connection
+from raceway.server.http import HttpConnection
+from raceway.server.lifespan import Lifespan
+from raceway.server.listener import close_sockets, open_sockets
+from raceway.server.shared import Shared
+from raceway.server.tls import server_context
+from raceway.types import ASGIApplication
+
+logger = logging.getLogger("raceway.server")
+
+STOP_GRACE_S: Final = 1.0
+"""After the drain time: for close frames to be answered and applications to end, before they are cancelled."""
+
+LIFESPAN_STOP_S: Final = 10.0
+"""For the application's lifespan shutdown."""
+
+SPARE_FILES: Final = 128
+"""Open files that are kept for everything but client connections."""
+
+POLL_S: Final = 0.02
+"""How often a stop looks whether everyone has left."""
+
+Listening: TypeAlias = tuple[str, int] | str
+"""Where a server listens: host and port, or the path of a Unix socket."""
+
+
+class Server:
+    """Serve one ASGI application in the running event loop.
+
+    ``await start()`` runs the application's lifespan start-up and listens; ``await stop()`` drains and shuts down.
+    Raises ``ConfigurationError`` from ``start`` where something stands in the way. ``addresses`` says where it
+    listens, ``counters`` what happened to clients that broke limits.
+    """
+
+    def __init__(self, application: ASGIApplication, config: Config | None = None) -> None:
+        self.application: ASGIApplication = guarantee_single_callable(application)  # type: ignore[no-untyped-call]
+        self.config = Config() if config is None else config
+        self.addresses: list[Listening] = []
+        self._listeners: list[asyncio.Server] = []
+        self._lifespan: Lifespan | None = None
+        self._shared: Shared | None = None
+
+    @property
+    def counters(self) -> dict[str, int]:
+        return {} if self._shared is None else dict(self._shared.counters)
+
+    @property
+    def connections(self) -> int:
+        """Open connections."""
+        return 0 if self._shared is None else len(self._shared.connections)
+
+    async def start(self) -> None:
+        config = self.config
+        loop = asyncio.get_running_loop()
+        tls = server_context(config.ssl_certfile, config.ssl_keyfile) if config.ssl_certfile else None
+        shared = Shared(self.application, config, loop, config.limits.connections or connections_allowed())
+        sockets = open_sockets(config)
+        self._lifespan = Lifespan(self.application)
+        try:
+            await self._lifespan.start()
+        except BaseException:
+            close_sockets(sockets, config.uds)
+            raise
+        shared.state = self._lifespan.state
+        shared.start_ticking()
+        self._shared = shared
+        for opened in sockets:
+            self.addresses.append(_address(opened.getsockname()))
+            self._listeners.append(
+                await loop.create_server(
+                    lambda: HttpConnection(shared),
+                    sock=opened,
+                    backlog=config.backlog,
+                    ssl=tls,
+                    ssl_handshake_timeout=config.limits.tls_handshake_timeout_s if tls else None,
+                )
+            )
+
+    async def stop(self, drain_s: float | None = None) -> None:
+        """Refuse new connections, let requests finish, close sockets with 1012 spread over ``drain_s`` seconds.
+
+        Whoever is left afterwards is told, cancelled and dropped within about two seconds more; the lifespan
+        shutdown always runs.
+        """
+        shared = self._shared
+        if shared is None:
+            return
+        drain_s = self.config.drain_s if drain_s is None else drain_s
+        shared.draining = True
+        for listener in self._listeners:
+            listener.close()
+        close_sockets([], self.config.uds)
+        try:
+            await self._drain(shared, drain_s)
+            await self._cut(shared)
+        finally:
+            if self._lifespan is not None:
+                await self._lifespan.stop(LIFESPAN_STOP_S)
+            shared.stop_ticking()
+            self._shared = None
+
+    async def _drain(self, shared: Shared, drain_s: float) -> None:
+        streams: list[Connection] = []
+        for connection in list(shared.connections):
+            if connection.is_stream:
+                streams.append(connection)
+            else:
+                connection.drain()
+        random.shuffle(streams)
+        loop = shared.loop
+        began = loop.time()
+        for number, stream in enumerate(streams):
+            if not stream.lost:
+                await asyncio.sleep(max(0.0, began + drain_s * number / len(streams) - loop.time()))
+                stream.drain()
+        await self._wait_for_all(shared, began + drain_s - loop.time())
+
+    async def _cut(self, shared: Shared) -> None:
+        """The drain time is over."""
+        for connection in list(shared.connections):
+            connection.drain()
+        await self._wait_for_all(shared, STOP_GRACE_S)
+        for task in list(shared.tasks):
+            task.cancel()
+        await self._wait_for_all(shared, STOP_GRACE_S)
+        if shared.tasks:
+            logger.error(
+                "%d tasks of the application did not end when they were cancelled.", len(shared.tasks)
+            )
+        for connection in list(shared.connections):
+            connection.abort()
+        await asyncio.sleep(0)
+
+    async def _wait_for_all(self, shared: Shared, timeout_s: float) -> None:
+        until = shared.loop.time() + timeout_s
+        while (shared.connections or shared.tasks) and shared.loop.time() < until:  # noqa: ASYNC110
+            await asyncio.sleep(POLL_S)
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many files as it may (the soft limit becomes the hard one)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def connections_allowed() -> int:
+    """How many connections fit under the open-file limit."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return 1_000_000
+    return max(soft - SPARE_FILES, soft // 2)
+
+
+def _address(name: object) -> Listening:
+    if isinstance(name, tuple):
+        return name[0], name[1]
+    return name.decode() if isinstance(name, bytes) else str(name)

@@ -1,0 +1,596 @@
+"""WebSocket connections: between the engine, the application and everyone who pushes (ASGI WebSocket 2.5)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Hashable
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from raceway.errors import ClientDisconnected, InvalidMessage
+from raceway.prepared import PLAIN, PreparedMessage, Pushed
+from raceway.registry.policy import POLICIES, Policy, PushQueue, Verdict
+from raceway.server.connection import Connection
+from raceway.server.deadlines import NEVER
+from raceway.server.scopes import base_scope
+from raceway.types import Event
+from raceway.wire.events import Request
+from raceway.wire.http1 import Http1Response
+from raceway.wire.websocket import (
+    Close,
+    Engine,
+    Incoming,
+    Ping,
+    Upgrade,
+    Violation,
+    close_frame,
+    encode,
+    encode_data,
+    is_close_code,
+    ping_frame,
+    pong_frame,
+    text_frame,
+)
+
+if TYPE_CHECKING:
+    from raceway.server.http import HttpConnection
+
+logger = logging.getLogger("raceway.server")
+
+EARLY_BYTES: Final = 64 * 1024
+"""What a client may send before its handshake is answered; then reading pauses."""
+
+END_GRACE_S: Final = 1.0
+"""How long the answer to a client's close, or to its mistake, waits for the messages before it to be handled."""
+
+SLOW_CLIENT_S: Final = 5.0
+"""From telling a slow client to come back later (1013) to dropping it."""
+
+
+class State(IntEnum):
+    """Where a connection is. It moves downwards only."""
+
+    CONNECTING = 0  # the application has not answered the handshake
+    OPEN = 1
+    CLOSING = 2  # we sent a close frame and wait for the client's
+    ENDED = 3  # both sides are done, or the transport is gone
+
+
+CONNECTING, OPEN, CLOSING, ENDED = State
+
+
+class WebSocketConnection(Connection):
+    """Take over the transport of an HTTP connection whose request asks for a WebSocket.
+
+    Client messages go to whoever ``receive``s, or straight to a listener (``listen``); three ways lead out:
+    ``send`` (ASGI), ``send_now`` (the same, acting when called) and ``push`` (a prepared message, never waits).
+    ``ending`` is how the connection ends for the application, once that is known: the code and reason of its
+    ``websocket.disconnect``. It comes after the messages that the client sent before.
+    """
+
+    __slots__ = (
+        "backlog",
+        "backlog_bytes",
+        "counted_address",
+        "denial",
+        "early",
+        "ending",
+        "engine",
+        "form",
+        "greeted",
+        "heard",
+        "incoming",
+        "last_words",
+        "latest_ping",
+        "listener",
+        "pinged",
+        "pushes",
+        "read_paused",
+        "receiver",
+        "request",
+        "state",
+        "upgrade",
+    )
+
+    def __init__(self, http: HttpConnection, request: Request, upgrade: Upgrade) -> None:
+        super().__init__(http.shared)
+        self.transport = http.transport
+        self.client, self.server = http.client, http.server
+        self.secure, self.trusts_peer, self.paused = http.secure, http.trusts_peer, http.paused
+        self.counted_address = http.give_up()
+        self.request: Request | None = request
+        self.upgrade: Upgrade | None = upgrade
+        self.denial: Http1Response | None = None
+        self.engine: Engine | None = None
+        self.state = CONNECTING
+        self.form = PLAIN
+        self.greeted = False
+        self.early: bytes | None = None
+        self.incoming: deque[Event] | None = None
+        self.backlog = 0
+        self.backlog_bytes = 0
+        self.read_paused = False
+        self.receiver: asyncio.Future[Event] | None = None
+        self.listener: Callable[[Event], None] | None = None
+        self.ending: tuple[int, str] | None = None
+        self.last_words: bytes | None = None  # the close frame that is due when the application gets there
+        self.latest_ping: bytes | None = None
+        self.heard = False
+        self.pinged = False
+        self.pushes: PushQueue | None = None
+
+    def open(self, rest: bytes) -> None:
+        """Begin; ``rest`` is what the client sent behind its request."""
+        shared = self.shared
+        shared.connections.add(self)
+        self.transport.set_protocol(self)
+        assert self.request is not None
+        assert self.upgrade is not None
+        scope = base_scope("websocket", self.request, self)
+        scope["subprotocols"] = self.upgrade.subprotocols
+        send = self.send
+        scope["extensions"] = {
+            "websocket.http.response": {},
+            "raceway.push": {
+                "push": self.push,
+                "send": send,
+                "send_now": self.send_now,
+                "listen": self.listen,
+            },
+        }
+        self.early = rest or None
+        self.expect_read(shared.limits.ws_open_timeout_s)
+        shared.start(self._run(scope, send), "raceway-websocket")
+
+    async def _run(self, scope: dict[str, Any], send: Any) -> None:
+        shared = self.shared
+        try:
+            await shared.application(scope, self.receive, send)
+        except ClientDisconnected:
+            self._application_done(1000)
+        except asyncio.CancelledError:
+            self._application_done(1012)
+        except Exception:
+            logger.exception("The application raised in the WebSocket %s.", scope["path"])
+            shared.counters["application_errors"] += 1
+            self._application_done(1011)
+        else:
+            if self.state is CONNECTING:
+                logger.error("The application returned without answering the WebSocket %s.", scope["path"])
+                shared.counters["application_errors"] += 1
+            self._application_done(1000)
+        finally:
+            shared.tasks.discard(asyncio.current_task())
+
+    def _application_done(self, code: int) -> None:
+        """Nobody receives any more: end with ``code``, unless the client has ended the connection before."""
+        self.listener = _nobody
+        self.incoming = None
+        if self.state is CONNECTING:
+            if self.denial is not None and self.denial.started:
+                self.state = ENDED
+                self.finish()  # what was promised of the answer is missing, and visibly so
+            else:
+                self._refuse(503 if code == 1012 else 500, "The application did not answer.")
+        elif self.last_words is not None:
+            self._say_last_words()
+        elif self.state is OPEN:
+            self.close(code)
+        self._resume()
+
+    # From the client
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = True
+        if self.engine is None:
+            if self.state is CONNECTING:
+                self.early = data if self.early is None else self.early + data
+                if len(self.early) > EARLY_BYTES and not self.read_paused:
+                    self.read_paused = True
+                    self.pause_reading()
+            return
+        for item in self.engine.receive_data(data):
+            if type(item) is str:
+                self._deliver({"type": "websocket.receive", "text": item}, len(item))
+            elif type(item) is bytes:
+                self._deliver({"type": "websocket.receive", "bytes": item}, len(item))
+            else:
+                self._control(item)
+
+    def _deliver(self, event: Event, size_bytes: int) -> None:
+        receiver = self.receiver
+        if self.state is not OPEN:
+            return  # sent before the client saw our close frame (RFC 6455 section 5.5.1)
+        if receiver is not None and not receiver.done():
+            self.receiver = None
+            receiver.set_result(event)
+            return
+        self.backlog += 1
+        self.backlog_bytes += size_bytes
+        limits = self.shared.limits
+        if not self.read_paused and (
+            self.backlog >= limits.ws_receive_queue_messages
+            or self.backlog_bytes > limits.ws_max_message_bytes
+        ):
+            self.read_paused = True
+            self.pause_reading()
+        if self.listener is not None:
+            self.listener(event)
+        elif self.incoming is None:
+            self.incoming = deque((event,))
+        else:
+            self.incoming.append(event)
+
+    def _control(self, item: Incoming) -> None:
+        if isinstance(item, Ping):
+            if self.paused:
+                self.latest_ping = item.payload  # a client that does not read gets one pong, for the latest
+            elif self.state is OPEN:
+                self.write(pong_frame(item.payload))
+        elif isinstance(item, Close):
+            if self.state is CLOSING:
+                self._end(item.code, item.reason)
+            elif self.state is OPEN:
+                self._approach_end(item.code, item.reason, 1000 if item.code == 1005 else item.code, "")
+        elif isinstance(item, Violation):
+            self.shared.counters["websocket_violations"] += 1
+            if self.state is CLOSING:
+                self._end(item.code, item.reason)
+            elif self.state is OPEN:
+                self._approach_end(item.code, item.reason, item.code, item.reason)
+
+    def eof_received(self) -> bool:
+        return False  # without a close frame the connection is lost: connection_lost follows
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        address, self.counted_address = self.counted_address, None
+        if address is not None:
+            self.shared.release_address(address)
+        self.last_words = None
+        self.engine = self.pushes = None
+        self._end(1006, "")
+        self._release(ClientDisconnected("The client has gone."))
+
+    # To the application
+
+    async def receive(self) -> Event:
+        """The next event, in the client's order: connect, messages, and disconnect for ever after."""
+        if not self.greeted:
+            self.greeted = True
+            return {"type": "websocket.connect"}
+        if self.listener is not None:
+            raise RuntimeError("Events of this connection go to the callable given to listen().")
+        incoming = self.incoming
+        if incoming:
+            event: Event = incoming.popleft()
+            if not incoming:
+                self.incoming = None
+                self._resume()
+            return event
+        if self.last_words is not None:
+            self._say_last_words()
+        if self.ending is not None:
+            return self._disconnect_event()
+        if self.receiver is not None and not self.receiver.done():
+            raise RuntimeError("receive() is already waiting in another task.")
+        receiver: asyncio.Future[Event] = self.shared.loop.create_future()
+        self.receiver = receiver
+        try:
+            return await receiver
+        except asyncio.CancelledError:
+            if receiver.done() and not receiver.cancelled():  # it came just when we were cancelled: keep it
+                self.incoming = self.incoming or deque()
+                self.incoming.appendleft(receiver.result())
+            raise
+
+    def listen(self, put: Callable[[Event], None]) -> Callable[[], None]:
+        """Hand every event to ``put`` from now on, in the loop's thread, instead of keeping it for ``receive``.
+
+        Returns ``drained``, which the listener calls when it has handled all that it was given: reading pauses
+        while too much is on its way, and the answer to a client's close waits for it.
+        """
+        if self.listener is not None:
+            raise RuntimeError("This connection has a listener already.")
+        incoming, self.incoming = self.incoming, None
+        self.listener = put
+        for event in incoming or ():
+            put(event)
+        if self.ending is not None:
+            if not incoming:
+                self._say_last_words()
+            put(self._disconnect_event())
+        return self._drained
+
+    def _drained(self) -> None:
+        self._resume()
+        if self.last_words is not None:
+            self._say_last_words()
+
+    def _resume(self) -> None:
+        """The application has caught up."""
+        self.backlog = self.backlog_bytes = 0
+        if self.read_paused:
+            self.read_paused = False
+            self.resume_reading()
+
+    def _disconnect_event(self) -> Event:
+        assert self.ending is not None
+        code, reason = self.ending
+        return {"type": "websocket.disconnect", "code": code, "reason": reason}
+
+    # From the application
+
+    async def send(self, message: Event) -> None:
+        """Take one message; wait while the client is behind (ASGI WebSocket 2.5)."""
+        room = self.send_now(message)
+        if room is not None:
+            await room
+
+    def send_now(self, message: Event) -> asyncio.Future[None] | None:
+        """Do what ``send`` does at once, and return what to wait for before sending more, if anything.
+
+        Raises ``ClientDisconnected`` when the connection has ended, ``InvalidMessage`` for a message that is
+        not allowed now.
+        """
+        kind = message["type"]
+        if self.state is OPEN and kind == "websocket.send":
+            text = message.get("text")
+            data = message.get("bytes")
+            if data is None and type(text) is str:
+                try:
+                    payload = text.encode()
+                except UnicodeEncodeError as error:
+                    raise InvalidMessage(f"'text' cannot be sent as UTF-8: {error}.") from None
+                frame = text_frame(payload) if self.form == PLAIN else encode_data(payload, True, self.form)
+            elif text is None and isinstance(data, bytes | bytearray | memoryview):
+                frame = encode_data(bytes(data), False, self.form)
+            else:
+                raise InvalidMessage(
+                    "websocket.send takes 'text' (str) or 'bytes' (bytes), and only one of them."
+                )
+            self.write(frame)
+            return self.room() if self.paused else None
+        self._handle(kind, message)
+        return self.room() if self.paused and not self.lost else None
+
+    def _handle(self, kind: str, message: Event) -> None:
+        """Every message but the common one."""
+        if self.state is CONNECTING:
+            self._answer(kind, message)
+        elif self.state is not OPEN:
+            raise ClientDisconnected("The WebSocket is closed.")
+        elif kind == "websocket.close":
+            code = message.get("code")
+            self.close(1000 if code is None else code, message.get("reason") or "")
+        else:
+            raise InvalidMessage(
+                f"{kind!r} is not allowed on an open WebSocket; expected websocket.send or websocket.close."
+            )
+
+    def _answer(self, kind: str, message: Event) -> None:
+        """The application's answer to the handshake."""
+        if self.denial is not None:
+            self._continue_denial(kind, message)
+        elif kind == "websocket.accept":
+            self._accept(message.get("subprotocol"), message.get("headers") or ())
+        elif kind == "websocket.close":
+            self._refuse(403, "The WebSocket was refused.")
+        elif kind == "websocket.http.response.start":
+            self.denial = denial = Http1Response("GET", "1.1", False)
+            try:
+                denial.start(
+                    message["status"], message.get("headers", ()), False, self.shared.default_headers
+                )
+            except BaseException:
+                self.denial = None
+                raise
+            self._log(message["status"])
+        else:
+            raise InvalidMessage(
+                f"{kind!r} is not allowed before the handshake is answered; expected websocket.accept, "
+                "websocket.close or websocket.http.response.start."
+            )
+
+    def _continue_denial(self, kind: str, message: Event) -> None:
+        if kind != "websocket.http.response.body":
+            raise InvalidMessage(f"{kind!r} is not allowed here; expected websocket.http.response.body.")
+        assert self.denial is not None
+        self.write(self.denial.body(message.get("body", b""), message.get("more_body", False)))
+        if self.denial.complete:
+            self._end(1006, "")
+            self.finish()
+
+    def _accept(self, subprotocol: str | None, headers: Any) -> None:
+        assert self.upgrade is not None
+        limits = self.shared.limits
+        self.write(self.upgrade.response(subprotocol, headers))
+        self._log(101)
+        deflate = self.upgrade.deflate
+        self.engine = Engine(limits.ws_max_message_bytes, deflate)
+        self.form = PLAIN if deflate is None else deflate.form
+        self.state = OPEN
+        self.request = self.upgrade = None
+        if limits.ws_ping_interval_s:
+            self.expect_read(limits.ws_ping_interval_s)
+        else:
+            self.read_deadline = NEVER
+        pushes, self.pushes = self.pushes, None
+        for frame in pushes.take() if pushes is not None else ():
+            self.write(frame)
+        if self.read_paused:
+            self._resume()
+        early, self.early = self.early, None
+        if early:
+            self.data_received(early)
+
+    def _refuse(self, status: int, reason: str) -> None:
+        self._log(status)
+        self.write_error(status, reason)
+        self._end(1006, "")
+        self.finish()
+
+    def _log(self, status: int) -> None:
+        access = self.shared.access
+        if access is not None and self.request is not None:
+            access.add_request(self.client, self.request, status, 0, 0.0)
+
+    # Pushes
+
+    def push(self, message: PreparedMessage, policy: Policy = "close", key: Hashable = None) -> Pushed:
+        """Write a prepared message in this pass, without waiting; to be called in the loop's thread.
+
+        While the client is slow it waits in a bounded queue; ``policy`` says who pays when that is full, and
+        ``key`` which waiting push this one replaces (``latest``).
+        """
+        if self.state is OPEN and not self.paused:
+            frame = message.forms.get(self.form)
+            if frame is None:
+                frame = message.form(self.form, encode)
+            out = self.out
+            out.append(frame)
+            if len(out) == 1:
+                self.shared.flusher.mark(self)
+            self.out_bytes += len(frame)
+            if self.out_bytes > 65536:
+                self.flush()
+            return Pushed.ACCEPTED
+        if self.state > OPEN:
+            return Pushed.CLOSED
+        return self._queue_push(message, policy, key)
+
+    def _queue_push(self, message: PreparedMessage, policy: Policy, key: Hashable) -> Pushed:
+        if policy not in POLICIES:
+            raise ValueError(f"{policy!r} is no policy for slow clients; choose from {', '.join(POLICIES)}.")
+        queue = self.pushes
+        if queue is None:
+            queue = self.pushes = PushQueue(self.shared.limits.push_queue_bytes)
+        form = self.form
+        if self.state is CONNECTING:
+            assert self.upgrade is not None
+            form = PLAIN if self.upgrade.deflate is None else self.upgrade.deflate.form
+        verdict = queue.offer(message.form(form, encode), policy, key)
+        counters = self.shared.counters
+        if queue.dropped_oldest or queue.replaced:
+            counters["pushes_dropped_oldest"] += queue.dropped_oldest
+            counters["pushes_replaced"] += queue.replaced
+            queue.dropped_oldest = queue.replaced = 0
+        if verdict is Verdict.QUEUED:
+            return Pushed.ACCEPTED
+        if verdict is Verdict.OVERFLOWED and self.state is OPEN:
+            counters["slow_clients_closed"] += 1
+            self._give_up_slow_client()
+            return Pushed.CLOSED
+        counters["pushes_dropped_newest"] += 1
+        return Pushed.DROPPED
+
+    def _give_up_slow_client(self) -> None:
+        self.pushes = None
+        self.write(close_frame(1013, "too slow"))
+        self.flush()
+        self.state = CLOSING
+        self.ending = (1013, "too slow")
+        self.expect(self.shared.loop.time() + SLOW_CLIENT_S, self.write_deadline)
+        self._tell_application()
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        if self.latest_ping is not None and self.state is OPEN:
+            self.write(pong_frame(self.latest_ping))
+        self.latest_ping = None
+        pushes, self.pushes = self.pushes, None
+        if pushes is not None and self.state is OPEN:
+            for frame in pushes.take():
+                self.write(frame)
+        if not self.paused:
+            super().resume_writing()
+
+    # Time
+
+    def on_read_deadline(self) -> None:
+        limits = self.shared.limits
+        if self.state is ENDED or self.state is CLOSING:
+            self.abort()
+        elif self.state is CONNECTING:
+            self._refuse(503, "The application did not answer in time.")
+        elif self.last_words is not None:
+            self._say_last_words()
+        elif self.heard or self.read_paused:
+            self.heard = self.pinged = False
+            self.expect_read(limits.ws_ping_interval_s)
+        elif self.pinged:
+            self.shared.counters["ping_timeouts"] += 1
+            self.abort()
+        else:
+            self.pinged = True
+            if not self.paused:
+                self.write(ping_frame(b""))
+            self.expect_read(limits.ws_ping_timeout_s)
+
+    # The end
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Begin the closing handshake (RFC 6455 section 7.1.2)."""
+        if not is_close_code(code):
+            raise InvalidMessage(f"{code!r} is not a close code that may be sent; use 1000 or 3000 to 4999.")
+        self.write(close_frame(code, reason))
+        self.state = CLOSING
+        self.last_words = None
+        self.pushes = None
+        self.expect(self.shared.loop.time() + self.shared.limits.ws_close_timeout_s, self.write_deadline)
+
+    def _approach_end(self, code: int, reason: str, answer_code: int, answer_reason: str) -> None:
+        """The client's last frame is in: answer it when the messages before it have been handled."""
+        self.ending = (code, reason)
+        self.last_words = close_frame(answer_code, answer_reason)
+        busy = self.backlog > 0 or self.receiver is None or self.receiver.done()
+        if self.listener is not None:
+            busy = self.backlog > 0 and self.listener is not _nobody
+        if busy:
+            self.expect_read(END_GRACE_S)
+        else:
+            self._say_last_words()
+        self._tell_application()
+
+    def _say_last_words(self) -> None:
+        words, self.last_words = self.last_words, None
+        if words is not None:
+            self.write(words)
+            self.state = ENDED
+            self.finish()
+
+    def _end(self, code: int, reason: str) -> None:
+        """The connection is over, and the application is to know how."""
+        if self.ending is None:
+            self.ending = (code, reason)
+            self._tell_application()
+        if self.state is CLOSING and not self.lost:
+            self.state = ENDED
+            self.finish()
+        self.state = ENDED
+
+    def _tell_application(self) -> None:
+        """Let whoever waits know of the end; messages that were received before come first."""
+        receiver, self.receiver = self.receiver, None
+        if self.listener is not None:
+            self.listener(self._disconnect_event())
+        elif receiver is not None and not receiver.done():
+            receiver.set_result(self._disconnect_event())
+
+    # Draining
+
+    @property
+    def is_stream(self) -> bool:
+        return True
+
+    def drain(self) -> None:
+        if self.state is CONNECTING:
+            self._refuse(503, "The server is stopping.")
+        elif self.state is OPEN and self.last_words is None:
+            self.close(1012, "server is restarting")
+
+
+def _nobody(event: Event) -> None:
+    """The listener of a connection whose application has returned."""
