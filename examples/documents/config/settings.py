@@ -55,4 +55,5 @@ LOGIN_REDIRECT_URL = "dashboard"
 LOGOUT_REDIRECT_URL = "login"
 
 STATIC_URL = "static/"
+TIME_ZONE = "UTC"
 USE_TZ = True
