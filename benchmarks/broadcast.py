@@ -42,7 +42,7 @@ def answer(settings: Settings) -> str:
         for size in SIZES[1:]
     ]
     head = ["sockets", "server", "CPU µs per delivery", "CPU µs per broadcast", "lowest to highest"]
-    head += ["deliveries per second", "server's core busy", "generator's CPU µs"]
+    head += ["writes per delivery", "deliveries per second", "server's core busy", "generator's CPU µs"]
     rows = [_row(results, server, size) for size in SIZES for server in CONTENDERS]
     text = "\n".join(map(str, targets))
     return f"{text}\n\n{report.table(head, rows)}\n\nOrientation: {ORIENTATION}. {report.notes(results)}"
@@ -68,11 +68,12 @@ def _row(results: Results[Sample], server: Server, size: int) -> list[str]:
             f"{size:,}",
             server.name,
             "**FAILED**",
-            *[""] * 5,
+            *[""] * 6,
         ]
     per_delivery = results.median(server.name, variant, lambda s: s.server_us)
     costs = [sample.server_us for sample in samples]
     busy = results.median(server.name, variant, lambda s: s.server_cpu_s / s.wall_s)
+    writes = results.median(server.name, variant, lambda s: s.writes / s.messages)
     bound = " **GENERATOR-BOUND**" if any(sample.load_bound for sample in samples) else ""
     return [
         f"{size:,}",
@@ -80,6 +81,7 @@ def _row(results: Results[Sample], server: Server, size: int) -> list[str]:
         report.number(per_delivery),
         report.number(per_delivery * size),
         f"{report.number(min(costs))} to {report.number(max(costs))}",
+        f"{writes:.2f}" + (" **JOINED**" if writes < 0.99 else ""),
         report.number(results.median(server.name, variant, lambda s: s.per_second)) + bound,
         f"{busy:.0%}",
         report.number(results.median(server.name, variant, lambda s: s.load_us)),

@@ -16,7 +16,7 @@ from typing import cast
 
 import uvloop
 
-from benchmarks.apps import BROADCAST_BYTES
+from benchmarks.apps import BROADCAST_BYTES, own_passes
 
 ECHO_BYTES = 64
 MASKED_FRAME_BYTES = 2 + 4 + ECHO_BYTES
@@ -79,7 +79,7 @@ class Broadcast(asyncio.Protocol):
         for _ in range(count):
             for write in self.writes:
                 write(BROADCAST_FRAME)
-            await asyncio.sleep(0)
+            await own_passes(len(self.writes))
 
 
 PROTOCOLS: dict[str, Callable[[], asyncio.Protocol]] = {

@@ -42,6 +42,7 @@ class Sample:
     server_cpu_s: float
     load_cpu_s: float
     others_cpu_s: float
+    writes: int
 
     @property
     def server_us(self) -> float:
@@ -136,6 +137,12 @@ def tree_cpu_s(pid: int) -> float:
     return total
 
 
+def _writes(pid: int) -> int:
+    """How often the process has called write(2) and the like: what uvloop sends with (proc(5), io)."""
+    fields = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text().splitlines())
+    return int(fields["syscw"])
+
+
 def tree_private_kib(pid: int) -> int:
     """Memory that would be free without this process tree: its private pages (proc(5), smaps_rollup)."""
     total = 0
@@ -181,12 +188,14 @@ def measured(server: Running, load: Load, run: Callable[[], Loaded]) -> Sample:
     """Measure one run of the generator: the server's CPU from just before it to just after."""
     busy = _cores()["cpu"][0]
     harness = time.process_time()
+    writes = _writes(server.pid)
     cpu = tree_cpu_s(server.pid)
     loaded = run()
     server_cpu_s = tree_cpu_s(server.pid) - cpu
+    writes = _writes(server.pid) - writes
     ours = server_cpu_s + loaded.cpu_s + time.process_time() - harness
     others_cpu_s = _cores()["cpu"][0] - busy - ours
-    return Sample(loaded.messages, loaded.wall_s, server_cpu_s, loaded.cpu_s, others_cpu_s)
+    return Sample(loaded.messages, loaded.wall_s, server_cpu_s, loaded.cpu_s, others_cpu_s, writes)
 
 
 def alternated(
@@ -208,6 +217,7 @@ def alternated(
                 except RuntimeError as error:
                     _say(f"{contender.name} FAILED: {error}")
                     results.failures[contender.name] = str(error)
+                    results.of = {key: runs for key, runs in results.of.items() if key[0] != contender.name}
                     continue
                 for variant, result in outcome.items():
                     results.of.setdefault((contender.name, variant), []).append(result)
