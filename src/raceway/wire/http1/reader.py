@@ -178,6 +178,8 @@ class Http1Reader:
             # One more than the limit may be the CR of the line's end.
             if len(data) - position > limits.request_line_bytes + 1:
                 raise Refusal(414, "The request line is too long.")
+            if not data[position:].isascii():
+                raise Refusal(400, "Invalid request line.")
         elif line_end - position > limits.request_line_bytes:
             raise Refusal(414, "The request line is too long.")
         else:

@@ -232,10 +232,7 @@ class Http1Response:
 
     def _end_chunks(self) -> bytes:
         self._end_body()
-        if self._trailers_due:
-            if self._accepts_trailers:
-                return b"0\r\n"
-        return b"0\r\n\r\n"
+        return b"0\r\n" if self._trailers_due and self._accepts_trailers else b"0\r\n\r\n"
 
     def _unexpected(self, message: str) -> InvalidMessage:
         if not self.started:
