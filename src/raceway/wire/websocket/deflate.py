@@ -115,10 +115,12 @@ def inflate(payload: bytes, max_bytes: int) -> bytes:
     try:
         made = stream.decompress(payload + _END, max_bytes + 1)
     except zlib.error:
-        made = b""
-    if stream.eof and not stream.unused_data and len(made) <= max_bytes:
+        raise Broken(1007, "compressed message is damaged") from None
+    if len(made) > max_bytes:
+        raise Broken(1009, "message is too big")
+    if stream.eof and not stream.unused_data:
         return made
-    inflater = Inflater(max_bytes)  # It knows the rare forms, and the names of the faults.
+    inflater = Inflater(max_bytes)  # several streams, nothing at all, or not the whole message
     return inflater.receive(payload) + inflater.finish()
 
 

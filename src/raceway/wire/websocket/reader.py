@@ -88,7 +88,7 @@ class Reader:
             if self._left_bytes:
                 return at
             self._end_frame(items)
-            if self._message is None and (at == len(data) or self.closed or data[at] in _WHOLE):
+            if self.closed or (self._message is None and (at == len(data) or data[at] in _WHOLE)):
                 return at
 
     def _read_head(self, data: bytes, at: int) -> int:
@@ -180,6 +180,9 @@ class Reader:
         elif piece.isascii():
             return
         self._cut = piece[utf_8_decode(piece, "strict", False)[1] :]
+        # Python waits for the third octet of a surrogate, for the sake of its "surrogatepass".
+        if self._cut >= b"\xed\xa0" and self._cut < b"\xee":
+            raise Broken(1007, "text is not UTF-8")
 
     def _end_frame(self, items: list[Incoming]) -> None:
         opcode, self._opcode = self._opcode, None
