@@ -36,6 +36,7 @@ class Connection(asyncio.Protocol):
         "slot",
         "transport",
         "trusts_peer",
+        "unsent_bytes",
         "waiting",
         "write_deadline",
     )
@@ -53,6 +54,7 @@ class Connection(asyncio.Protocol):
         self.client: Address | None = None
         self.server: tuple[str, int | None] | None = None
         self.waiting: list[asyncio.Future[None]] | None = None
+        self.unsent_bytes = 0  # in the transport, when last looked at
         self.read_deadline: float = NEVER
         self.write_deadline: float = NEVER
         self.slot: float = NEVER
@@ -80,6 +82,11 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.paused = True
+        self._expect_taking()
+
+    def _expect_taking(self) -> None:
+        """The client must take some of what waits for it, again and again, until nothing waits."""
+        self.unsent_bytes = self.transport.get_write_buffer_size()
         self.expect(self.read_deadline, self.shared.loop.time() + self.shared.limits.write_timeout_s)
 
     def resume_writing(self) -> None:
@@ -127,8 +134,12 @@ class Connection(asyncio.Protocol):
     def on_deadline(self, now: float) -> None:
         if self.write_deadline <= now:
             self.write_deadline = NEVER
-            self.shared.counters["write_timeouts"] += 1
-            self.abort()
+            unsent_bytes = self.transport.get_write_buffer_size()
+            if unsent_bytes and unsent_bytes >= self.unsent_bytes:
+                self.shared.counters["write_timeouts"] += 1
+                self.abort()
+            elif unsent_bytes:
+                self._expect_taking()
         elif self.read_deadline <= now:
             self.read_deadline = NEVER
             self.on_read_deadline()
@@ -157,7 +168,20 @@ class Connection(asyncio.Protocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.resume_reading()
-        self.expect(self.shared.loop.time() + self.shared.limits.linger_timeout_s, self.write_deadline)
+        self.linger()
+
+    def linger(self) -> None:
+        """Wait for the client to close; as long as it takes what was written, the time has not begun."""
+        self.expect_read(self.shared.limits.linger_timeout_s)
+        if self.write_deadline == NEVER and self.transport.get_write_buffer_size():
+            self._expect_taking()
+
+    def lingered(self) -> None:
+        """The time to close is over."""
+        if self.transport.get_write_buffer_size():
+            self.linger()
+        else:
+            self.abort()
 
     def abort(self) -> None:
         """Drop the connection; what was not sent is lost, and the client sees that it is."""

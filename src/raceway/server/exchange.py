@@ -32,7 +32,6 @@ class HttpExchange:
         "body_delivered",
         "connection",
         "continued",
-        "discarded_bytes",
         "disconnected",
         "is_event_stream",
         "parts",
@@ -51,7 +50,6 @@ class HttpExchange:
         self.response = self._new_response()
         self.parts: list[bytes] | None = None
         self.unread_bytes = 0
-        self.discarded_bytes = 0
         self.body_complete = request.ends_here
         self.body_delivered = False
         self.continued = not request.expects_continue
@@ -170,7 +168,7 @@ class HttpExchange:
         """Take one message of the response; wait while the client is behind."""
         if self.disconnected:
             raise ClientDisconnected(f"The client of {self.request.method} {self.request.path} has gone.")
-        kind = message["type"]
+        kind = message.get("type")
         response = self.response
         connection = self.connection
         if kind == "http.response.start":
@@ -264,9 +262,9 @@ class HttpExchange:
 
     def feed(self, data: bytes) -> None:
         """A piece of the body has come."""
+        self.continued = True  # the client did not wait to be asked
         if self.response.complete:
-            self.discarded_bytes += len(data)
-            self.connection.limit_discarding(self.discarded_bytes)
+            self.connection.discard_body(len(data))
             return
         self.unread_bytes += len(data)
         if self.parts is None:
@@ -277,7 +275,7 @@ class HttpExchange:
         self._wake()
 
     def end_body(self) -> None:
-        self.body_complete = True
+        self.body_complete = self.continued = True
         self.connection.body_progressed()
         if self.response.complete:
             self.connection.exchange_over()

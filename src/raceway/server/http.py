@@ -20,6 +20,12 @@ from raceway.wire.websocket import Refusal, read_upgrade
 BODY_AHEAD_BYTES: Final = 64 * 1024
 """Request body that may wait for the application before reading pauses."""
 
+PIPELINED_EVENTS: Final = 32
+"""Pipelined requests and their pieces that may wait for their turn before reading pauses."""
+
+LINGER_BYTES: Final = 64 * 1024 * 1024
+"""What a client may still send while its last answer is on the way; then reading pauses."""
+
 DISCARD_BYTES: Final = 256 * 1024
 """Request body that nobody wants, read on so that the connection can be kept; more, and it is closed."""
 
@@ -35,6 +41,7 @@ class HttpConnection(Connection):
         "advancing",
         "closing",
         "counted_address",
+        "discarded_bytes",
         "ended",
         "exchange",
         "mid_head",
@@ -53,6 +60,7 @@ class HttpConnection(Connection):
         self.ended = False  # the client has ended its side
         self.mid_head = False  # a request has begun to arrive
         self.read_paused = False
+        self.discarded_bytes = 0
         self.counted_address: str | None = None
 
     # From the transport
@@ -95,6 +103,7 @@ class HttpConnection(Connection):
 
     def data_received(self, data: bytes) -> None:
         if self.closing:
+            self._discard(len(data))
             return
         events = self.reader.receive_data(data)
         if events:
@@ -142,7 +151,7 @@ class HttpConnection(Connection):
 
     def _take(self, events: list[HttpEvent]) -> None:
         first = events[0]
-        if len(events) == 1 and self.exchange is None and isinstance(first, Request):
+        if len(events) == 1 and self.exchange is None and not self.paused and isinstance(first, Request):
             self._begin(first)
             return
         if self.pending is None:
@@ -160,7 +169,7 @@ class HttpConnection(Connection):
         while pending and not self.closing:
             event = pending[0]
             exchange = self.exchange
-            if exchange is not None and not exchange.wants(event):
+            if (exchange is not None and not exchange.wants(event)) or (exchange is None and self.paused):
                 break
             pending.popleft()
             if isinstance(event, Request):
@@ -208,6 +217,7 @@ class HttpConnection(Connection):
         if exchange is None:
             return
         self.exchange = None
+        self.discarded_bytes = 0
         if self.closing:
             return
         if not exchange.response.keep_alive or self.shared.draining:
@@ -223,13 +233,18 @@ class HttpConnection(Connection):
         if self.read_paused:
             self.regulate()
 
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.pending and self.exchange is None:
+            self.advance()
+
     # Reading: who is owed what, and when it is time to stop
 
     def regulate(self) -> None:
         """Pause reading while the application or an earlier response is behind, resume when it caught up."""
         exchange = self.exchange
         behind = exchange is not None and exchange.unread_bytes > BODY_AHEAD_BYTES
-        behind = behind or self.reader.stopped
+        behind = behind or self.reader.stopped or len(self.pending or ()) > PIPELINED_EVENTS
         if behind is self.read_paused or self.closing:
             return
         self.read_paused = behind
@@ -244,9 +259,11 @@ class HttpConnection(Connection):
     def on_read_deadline(self) -> None:
         exchange = self.exchange
         if self.closing:
-            self.abort()
+            self.lingered()
         elif exchange is None:
-            if self.mid_head:
+            if self.transport.get_write_buffer_size():
+                self.linger()
+            elif self.mid_head:
                 self._refuse(408, "The request head did not arrive in time.")
             else:
                 self.close()
@@ -278,9 +295,10 @@ class HttpConnection(Connection):
         self.write_error(status, reason, headers)
         self.close()
 
-    def limit_discarding(self, discarded_bytes: int) -> None:
+    def discard_body(self, size_bytes: int) -> None:
         """The response is complete but its request still comes in: read on, within reason."""
-        if discarded_bytes > DISCARD_BYTES:
+        self.discarded_bytes += size_bytes
+        if self.discarded_bytes > DISCARD_BYTES:
             self.close()
 
     def body_progressed(self) -> None:
@@ -311,6 +329,11 @@ class HttpConnection(Connection):
             self.closing = True
             self.pending = None
             self.finish()
+
+    def _discard(self, size_bytes: int) -> None:
+        self.discarded_bytes += size_bytes
+        if self.discarded_bytes > LINGER_BYTES:
+            self.pause_reading()
 
     def _disconnect(self) -> None:
         exchange, self.exchange = self.exchange, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from typing import TypeAlias
 
@@ -92,13 +93,20 @@ def _scheme(proto: str | None) -> str | None:
 
 
 def _read_forwarded(value: str) -> list[tuple[str | None, str | None]]:
-    """``for=...;proto=..., for=...`` as (host, proto) pairs, one per element."""
+    """``for=...;proto=..., for=...`` as (host, proto) pairs, one per element (RFC 7239 section 4)."""
     hops = []
-    for element in value.split(","):
-        pairs = dict(pair.strip().partition("=")[::2] for pair in element.split(";") if "=" in pair)
-        fields = {name.lower(): text.strip().strip('"') for name, text in pairs.items()}
+    for element in _split(value, ","):
+        fields = {}
+        for pair in _split(element, ";"):
+            name, _, text = pair.partition("=")
+            fields[name.strip().lower()] = re.sub(r"\\(.)", r"\1", text.strip().strip('"'))
         hops.append((fields.get("for"), fields.get("proto", "").lower() or None))
     return hops
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Cut at ``separator``, but not within a quoted string."""
+    return re.findall(rf'(?:[^"{separator}]|"(?:[^"\\]|\\.)*"?)+', text)
 
 
 def _address(text: str | None) -> Address | None:

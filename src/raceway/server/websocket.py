@@ -335,7 +335,7 @@ class WebSocketConnection(Connection):
         Raises ``ClientDisconnected`` when the connection has ended, ``InvalidMessage`` for a message that is
         not allowed now.
         """
-        kind = message["type"]
+        kind = message.get("type")
         if self.state is OPEN and kind == "websocket.send":
             text = message.get("text")
             data = message.get("bytes")
@@ -356,7 +356,7 @@ class WebSocketConnection(Connection):
         self._handle(kind, message)
         return self.room() if self.paused and not self.lost else None
 
-    def _handle(self, kind: str, message: Event) -> None:
+    def _handle(self, kind: object, message: Event) -> None:
         """Every message but the common one."""
         if self.state is CONNECTING:
             self._answer(kind, message)
@@ -370,7 +370,7 @@ class WebSocketConnection(Connection):
                 f"{kind!r} is not allowed on an open WebSocket; expected websocket.send or websocket.close."
             )
 
-    def _answer(self, kind: str, message: Event) -> None:
+    def _answer(self, kind: object, message: Event) -> None:
         """The application's answer to the handshake."""
         if self.denial is not None:
             self._continue_denial(kind, message)
@@ -394,7 +394,7 @@ class WebSocketConnection(Connection):
                 "websocket.close or websocket.http.response.start."
             )
 
-    def _continue_denial(self, kind: str, message: Event) -> None:
+    def _continue_denial(self, kind: object, message: Event) -> None:
         if kind != "websocket.http.response.body":
             raise InvalidMessage(f"{kind!r} is not allowed here; expected websocket.http.response.body.")
         assert self.denial is not None
@@ -511,7 +511,9 @@ class WebSocketConnection(Connection):
 
     def on_read_deadline(self) -> None:
         limits = self.shared.limits
-        if self.state is ENDED or self.state is CLOSING:
+        if self.state is ENDED:
+            self.lingered()
+        elif self.state is CLOSING:
             self.abort()
         elif self.state is CONNECTING:
             self._refuse(503, "The application did not answer in time.")
