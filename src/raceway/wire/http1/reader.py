@@ -61,8 +61,26 @@ class Http1Reader:
             self._seen = len(self._held)
             data = self._held + data
             self._held = b""
+        position = requests = 0
+        size = len(data)
         try:
-            self._read(data, events)
+            while position < size:
+                state = self._state
+                if state == _HEAD:
+                    if requests == self._limits.pipelined_requests:
+                        state = self._state = _STOPPED
+                    else:
+                        position = self._read_head(data, position, events)
+                        requests += 1
+                        continue
+                if state == _LENGTH:
+                    position = self._read_length(data, position, events)
+                elif state < _STOPPED:
+                    position = self._read_chunked(data, position, events)
+                else:
+                    if state == _STOPPED:
+                        self._held = data[position:]
+                    break
         except Refusal as refusal:
             events.append(Violation(refusal.status, refusal.reason))
             self._close()
@@ -94,29 +112,6 @@ class Http1Reader:
     def _close(self) -> None:
         self._state = _CLOSED
         self._held = b""
-
-    def _read(self, data: bytes, events: list[HttpEvent]) -> None:
-        position = 0
-        size = len(data)
-        requests = 0
-        while position < size:
-            state = self._state
-            if state == _HEAD:
-                if requests == self._limits.pipelined_requests:
-                    self._state = state = _STOPPED
-                else:
-                    position = self._read_head(data, position, events)
-                    requests += 1
-                    continue
-            if state == _LENGTH:
-                position = self._read_length(data, position, events)
-            elif state < _STOPPED:
-                position = self._read_chunked(data, position, events)
-            elif state == _STOPPED:
-                self._held = data[position:]
-                return
-            else:
-                return
 
     def _hold(self, data: bytes, position: int) -> int:
         """Keep an incomplete line or section until more arrives."""
@@ -245,7 +240,14 @@ class Http1Reader:
                 seen = 0
                 left = chunk_size(data[position:line_end])
                 position = line_end + 2
-                state = _CHUNK_DATA if left else _TRAILERS
+                end = position + left
+                if left == 0:
+                    state = _TRAILERS
+                elif data[end : end + 2] == b"\r\n":  # many small chunks in one read: at one go
+                    pieces.append(data[position:end])
+                    position = end + 2
+                else:
+                    state = _CHUNK_DATA
             elif state == _CHUNK_DATA:
                 piece = data[position : position + left]
                 pieces.append(piece)

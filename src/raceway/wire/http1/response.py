@@ -64,6 +64,7 @@ class Http1Response:
         "_http_1_0",
         "_is_head",
         "_left",
+        "_no_body",
         "_options",
         "_status",
         "_trailers_due",
@@ -104,17 +105,17 @@ class Http1Response:
             raise InvalidMessage(f"The status of a response is an int from 200 to 999, not {status!r}.")
         lines = [_STATUS_LINES.get(status) or _status_line(status)]
         framing, missing = _write_fields(lines, headers, defaults)
+        lines += missing.values()
+        self._head = _joined(lines)
         self._left = _UNKNOWN
-        self._options: list[bytes] = []
+        self._options: list[bytes] | None = None
         if framing:
             self._left = _content_length(framing)
-            self._options = tokens(framing, b"connection")
+            self._options = _connection_options(framing)
             if b"close" in self._options:
                 self.keep_alive = False
-        self._head = _joined(lines)
-        if missing:
-            self._head += b"".join(missing.values())
         self._status = status
+        self._no_body = self._is_head or status == 204 or status == 304
         self._trailers_due = trailers
         self.started = True
 
@@ -129,7 +130,7 @@ class Http1Response:
         if self._chunked:
             chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
             return chunk if more else chunk + self._end_chunks()
-        if self._has_no_body():
+        if self._no_body:
             data = b""
         elif self._left != _UNKNOWN:
             self._count(len(data), more)
@@ -165,19 +166,16 @@ class Http1Response:
         """Decide the framing (RFC 9112 section 6): it is known now whether one piece is the whole body."""
         size = len(data)
         framing = b""
-        if self._left != _UNKNOWN:
+        if self._no_body:
             length = self._left
-            if self._status != 204:
+            if length == _UNKNOWN and self._status != 304 and size and not more:
+                length = size  # a HEAD whose body was left out says nothing of the length that GET would have
+            if length != _UNKNOWN and self._status != 204:
                 framing = b"content-length: %d\r\n" % length
-            if self._has_no_body():
-                data = b""
-            else:
-                self._count(size, more)
-        elif self._has_no_body():
-            # A HEAD whose body the application left out says nothing of the length that GET would have.
-            if self._is_head and size and not more and self._status not in (204, 304):
-                framing = b"content-length: %d\r\n" % size
             data = b""
+        elif self._left != _UNKNOWN:
+            framing = b"content-length: %d\r\n" % self._left
+            self._count(size, more)
         elif not more and not (self._trailers_due and self._accepts_trailers and not self._http_1_0):
             framing = b"content-length: %d\r\n" % size
             self._left = 0
@@ -202,19 +200,16 @@ class Http1Response:
     @property
     def ends_with_connection(self) -> bool:
         """Only the end of the connection tells the client that the body is complete (HTTP/1.0)."""
-        return self.head_sent and not self._chunked and self._left == _UNKNOWN and not self._has_no_body()
+        return self.head_sent and not self._chunked and self._left == _UNKNOWN and not self._no_body
 
     def _connection(self) -> bytes:
         """The Connection line: the server's word on keep-alive, with the application's other options."""
-        options = [option for option in self._options if option not in (b"close", b"keep-alive", b"")]
+        options = [option for option in self._options or () if option not in (b"close", b"keep-alive")]
         if not self.keep_alive:
             options.append(b"close")
         elif self._http_1_0:
             options.append(b"keep-alive")
         return b"connection: %b\r\n" % b", ".join(options) if options else b""
-
-    def _has_no_body(self) -> bool:
-        return self._is_head or self._status in (204, 304)
 
     def _count(self, size: int, more: bool) -> None:
         """Hold the application to its Content-Length: too much is refused, too little marks the response."""
@@ -293,6 +288,13 @@ def _joined(lines: list[bytes]) -> bytes:
     if section.count(b"\n") != len(lines) or section.count(b"\r") != len(lines) or b"\0" in section:
         raise InvalidMessage("A header value must not contain CR, LF or NUL.")
     return section
+
+
+def _connection_options(framing: Headers) -> list[bytes]:
+    options = [option for option in tokens(framing, b"connection") if option]
+    if not all(map(_TOKEN.fullmatch, options)):
+        raise InvalidMessage("Invalid Connection header.")
+    return options
 
 
 def _content_length(framing: Headers) -> int:

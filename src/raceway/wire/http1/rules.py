@@ -205,8 +205,14 @@ def expects_continue(fields: Headers) -> bool:
 # Chunks (RFC 9112 section 7.1)
 
 
+_SMALL_SIZES = {b"%x" % size: size for size in range(256)}
+
+
 def chunk_size(line: bytes) -> int:
     """Return the size that a chunk's first line names, in bytes; extensions are checked and dropped."""
+    size = _SMALL_SIZES.get(line)
+    if size is not None:
+        return size
     match = _CHUNK_LINE.fullmatch(line)
     if match is None:
         raise Refusal(400, "Invalid chunk.")
