@@ -17,10 +17,13 @@ QUESTIONS = {"echo": echo, "get": get, "idle": idle, "broadcast": broadcast}
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", choices=QUESTIONS, action="append", help="one question; may be repeated")
-    parser.add_argument("--runs", type=int, default=3, help="alternated runs of each server (default: 3)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of load in each run (default: 4)")
+    parser.add_argument("--runs", type=int, default=5, help="alternated runs of each server (default: 5)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of load in each run (default: 2)")
     parser.add_argument(
         "--quick", action="store_true", help="one short run, on a busy machine too; not written down"
+    )
+    parser.add_argument(
+        "--load-sleeps", action="store_true", help="let servers pay for waking the load generator"
     )
     arguments = parser.parse_args()
 
@@ -31,9 +34,9 @@ def main() -> int:
     os.sched_setaffinity(0, {LOAD_CORE})
     load.build()
 
-    settings = Settings(runs=arguments.runs, seconds=arguments.seconds)
+    settings = Settings(runs=arguments.runs, seconds=arguments.seconds, load_sleeps=arguments.load_sleeps)
     if arguments.quick:
-        settings = Settings(runs=1, seconds=1.0, quick=True)
+        settings = Settings(runs=1, seconds=1.0, quick=True, load_sleeps=arguments.load_sleeps)
     for name in arguments.only or QUESTIONS:
         print(f"== {QUESTIONS[name].__doc__}", file=sys.stderr, flush=True)
         answer = QUESTIONS[name].answer(settings)

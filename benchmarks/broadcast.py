@@ -23,7 +23,10 @@ def answer(settings: Settings) -> str:
     def once(server: Server) -> dict[str, Sample]:
         samples = {}
         connected = 0
-        with running(server, "broadcast") as process, Load(process, payload_bytes=BROADCAST_BYTES) as load:
+        with (
+            running(server, "broadcast") as process,
+            Load(process, sleeps=settings.load_sleeps, payload_bytes=BROADCAST_BYTES) as load,
+        ):
             for size in SIZES:
                 load.websockets(size - connected)
                 connected = size
@@ -42,7 +45,7 @@ def answer(settings: Settings) -> str:
         for size in SIZES[1:]
     ]
     head = ["sockets", "server", "CPU µs per delivery", "CPU µs per broadcast", "lowest to highest"]
-    head += ["writes per delivery", "deliveries per second", "server's core busy", "generator's CPU µs"]
+    head += ["writes per delivery", "deliveries per second", "server's core busy", "generator's µs"]
     rows = [_row(results, server, size) for size in SIZES for server in CONTENDERS]
     text = "\n".join(map(str, targets))
     return f"{text}\n\n{report.table(head, rows)}\n\nOrientation: {ORIENTATION}. {report.notes(results)}"

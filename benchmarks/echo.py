@@ -26,7 +26,10 @@ def answer(settings: Settings) -> str:
     """Measure, and answer in Markdown."""
 
     def once(server: Server) -> dict[str, Sample]:
-        with running(server, "echo") as process, Load(process, payload_bytes=ECHO_BYTES) as load:
+        with (
+            running(server, "echo") as process,
+            Load(process, sleeps=settings.load_sleeps, payload_bytes=ECHO_BYTES) as load,
+        ):
             load.websockets(CONNECTIONS)
             return {
                 f"{depth}": measured(process, load, partial(load.echo, settings.seconds, depth))

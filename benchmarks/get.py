@@ -35,7 +35,7 @@ def answer(settings: Settings) -> str:
     def get(server: Server, request: str, access_log: bool) -> Sample:
         with (
             running(server, "hello", access_log=access_log) as process,
-            Load(process, request=request) as load,
+            Load(process, sleeps=settings.load_sleeps, request=request) as load,
         ):
             load.keepalives(CONNECTIONS)
             return measured(process, load, partial(load.get, settings.seconds))

@@ -1,6 +1,6 @@
 /* The load generator: many client connections in one thread, cheap enough to be slower for no server.
  *
- *     load PORT PAYLOAD_BYTES REQUEST
+ *     load spin|sleep PORT PAYLOAD_BYTES REQUEST
  *
  * takes commands on stdin, one per line, and answers each with one line of JSON on stdout:
  *
@@ -12,6 +12,9 @@
  *
  * Every answer is checked: type, length and (where it arrives in one piece) content. Anything unexpected is
  * {"error": "..."} and exit status 1. Pings are answered.
+ *
+ * With "spin" it never sleeps, so that the server does not pay for waking a process of its own machine, which
+ * no server of remote clients does. "busy_s" is then the time it spent on answers, without the waiting.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -46,6 +49,8 @@ struct connection {
 static struct connection connections[MAX_CONNECTIONS];
 static int connection_count;
 static int epoll;
+static int spins;
+static double busy_s, busy_since;
 static int port;
 static const char *request;
 static size_t request_bytes;
@@ -221,19 +226,39 @@ struct result {
     long messages;
     double wall_s;
     double cpu_s;
+    double busy_s;
 };
 
+static struct result begin(void) {
+    busy_s = 0;
+    busy_since = clock_s(CLOCK_MONOTONIC);
+    return (struct result){.wall_s = busy_since, .cpu_s = clock_s(CLOCK_PROCESS_CPUTIME_ID)};
+}
+
+static struct result end(struct result result) {
+    double now = clock_s(CLOCK_MONOTONIC);
+    result.wall_s = now - result.wall_s;
+    result.cpu_s = clock_s(CLOCK_PROCESS_CPUTIME_ID) - result.cpu_s;
+    result.busy_s = busy_s + now - busy_since;
+    return result;
+}
+
 static int wait_events(struct epoll_event *events) {
-    int count = epoll_wait(epoll, events, MAX_EVENTS, SILENCE_MS);
-    if (count < 0) fail("epoll_wait: %s", strerror(errno));
-    if (count == 0) fail("nothing arrived for %d s", SILENCE_MS / 1000);
-    return count;
+    double waiting_since = clock_s(CLOCK_MONOTONIC);
+    busy_s += waiting_since - busy_since;
+    for (;;) {
+        int count = epoll_wait(epoll, events, MAX_EVENTS, spins ? 0 : SILENCE_MS);
+        if (count < 0) fail("epoll_wait: %s", strerror(errno));
+        busy_since = clock_s(CLOCK_MONOTONIC);
+        if (count) return count;
+        if (busy_since - waiting_since > SILENCE_MS / 1000) fail("nothing arrived for %d s", SILENCE_MS / 1000);
+    }
 }
 
 static struct result echo(double seconds, int depth) {
     struct epoll_event events[MAX_EVENTS];
-    double wall = clock_s(CLOCK_MONOTONIC), cpu = clock_s(CLOCK_PROCESS_CPUTIME_ID);
-    long messages = 0, in_flight = 0;
+    struct result result = begin();
+    long in_flight = 0;
     if (depth < 1 || depth > MAX_DEPTH) fail("depth must be 1 to %d", MAX_DEPTH);
     for (int i = 0; i < connection_count; i++) {
         send_all(&connections[i], frames, depth * frame_bytes);
@@ -241,29 +266,29 @@ static struct result echo(double seconds, int depth) {
     }
     while (in_flight) {
         int count = wait_events(events);
-        int going_on = clock_s(CLOCK_MONOTONIC) - wall < seconds;
+        int going_on = busy_since - result.wall_s < seconds;
         for (int i = 0; i < count; i++) {
             struct connection *c = &connections[events[i].data.u32];
             long arrived = messages_in(c, buffer, receive(c));
-            messages += arrived;
+            result.messages += arrived;
             if (arrived && going_on) send_all(c, frames, arrived * frame_bytes);
             else in_flight -= arrived;
         }
     }
-    return (struct result){messages, clock_s(CLOCK_MONOTONIC) - wall, clock_s(CLOCK_PROCESS_CPUTIME_ID) - cpu};
+    return end(result);
 }
 
 static struct result get(double seconds) {
     struct epoll_event events[MAX_EVENTS];
-    double wall = clock_s(CLOCK_MONOTONIC), cpu = clock_s(CLOCK_PROCESS_CPUTIME_ID);
-    long messages = 0, in_flight = connection_count;
+    struct result result = begin();
+    long in_flight = connection_count;
     for (int i = 0; i < connection_count; i++) {
         connections[i].answer_bytes = 0;
         send_all(&connections[i], request, request_bytes);
     }
     while (in_flight) {
         int count = wait_events(events);
-        int going_on = clock_s(CLOCK_MONOTONIC) - wall < seconds;
+        int going_on = busy_since - result.wall_s < seconds;
         for (int i = 0; i < count; i++) {
             struct connection *c = &connections[events[i].data.u32];
             size_t got = receive(c);
@@ -273,37 +298,38 @@ static struct result get(double seconds) {
             if (c->answer_bytes > expected_answer_bytes) fail("answers of different lengths");
             if (memcmp(buffer + got - 1, "o", 1)) fail("wrong body");
             c->answer_bytes = 0;
-            messages++;
+            result.messages++;
             if (going_on) send_all(c, request, request_bytes);
             else in_flight--;
         }
     }
-    return (struct result){messages, clock_s(CLOCK_MONOTONIC) - wall, clock_s(CLOCK_PROCESS_CPUTIME_ID) - cpu};
+    return end(result);
 }
 
 static struct result broadcast(long count) {
     struct epoll_event events[MAX_EVENTS];
-    double wall = clock_s(CLOCK_MONOTONIC), cpu = clock_s(CLOCK_PROCESS_CPUTIME_ID);
-    long messages = 0, wanted = count * connection_count;
+    struct result result = begin();
+    long wanted = count * connection_count;
     char text[32];
     uint8_t frame[64];
     int bytes = snprintf(text, sizeof text, "%ld", count);
     send_all(&connections[0], frame, build_frame(frame, TEXT, text, bytes));
-    while (messages < wanted) {
+    while (result.messages < wanted) {
         int ready = wait_events(events);
         for (int i = 0; i < ready; i++) {
             struct connection *c = &connections[events[i].data.u32];
-            messages += messages_in(c, buffer, receive(c));
+            result.messages += messages_in(c, buffer, receive(c));
         }
     }
-    if (messages > wanted) fail("%ld messages instead of %ld", messages, wanted);
-    return (struct result){messages, clock_s(CLOCK_MONOTONIC) - wall, clock_s(CLOCK_PROCESS_CPUTIME_ID) - cpu};
+    if (result.messages > wanted) fail("%ld messages instead of %ld", result.messages, wanted);
+    return end(result);
 }
 
 /* ---- commands ---- */
 
 static void print_result(struct result result) {
-    printf("{\"messages\": %ld, \"wall_s\": %.6f, \"cpu_s\": %.6f}\n", result.messages, result.wall_s, result.cpu_s);
+    printf("{\"messages\": %ld, \"wall_s\": %.6f, \"cpu_s\": %.6f, \"busy_s\": %.6f}\n", result.messages,
+           result.wall_s, result.cpu_s, result.busy_s);
 }
 
 static void open_many(void (*open_one)(void), int count) {
@@ -317,10 +343,11 @@ int main(int argc, char **argv) {
     long count;
     int depth;
     setvbuf(stdout, NULL, _IOLBF, 0);
-    if (argc != 4) fail("usage: load PORT PAYLOAD_BYTES REQUEST");
-    port = atoi(argv[1]);
-    payload_bytes = strtoul(argv[2], NULL, 10);
-    request = argv[3];
+    if (argc != 5) fail("usage: load spin|sleep PORT PAYLOAD_BYTES REQUEST");
+    spins = strcmp(argv[1], "spin") == 0;
+    port = atoi(argv[2]);
+    payload_bytes = strtoul(argv[3], NULL, 10);
+    request = argv[4];
     request_bytes = strlen(request);
     if (payload_bytes > MAX_PAYLOAD) fail("payload above %d bytes", MAX_PAYLOAD);
     memset(payload, 'x', payload_bytes);

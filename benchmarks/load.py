@@ -17,11 +17,12 @@ SOURCE = HERE / "load.c"
 
 @dataclass(frozen=True)
 class Loaded:
-    """What the generator itself counted from its first to its last message."""
+    """What the generator itself counted from its first to its last message; busy is without waiting."""
 
     messages: int
     wall_s: float
     cpu_s: float
+    busy_s: float
 
 
 class LoadError(RuntimeError):
@@ -48,9 +49,11 @@ def _compiler() -> list[str]:
 class Load:
     """One generator process and its connections to one server; leaving the context closes them."""
 
-    def __init__(self, server: Running, *, payload_bytes: int = 0, request: str = "") -> None:
+    def __init__(
+        self, server: Running, *, sleeps: bool = False, payload_bytes: int = 0, request: str = ""
+    ) -> None:
         self.process = subprocess.Popen(
-            [build(), str(server.port), str(payload_bytes), request],
+            [build(), "sleep" if sleeps else "spin", str(server.port), str(payload_bytes), request],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -53,7 +53,7 @@ def cost_table(
 ) -> str:
     """CPU per message of each contender, with what one must know to trust it."""
     head = ["server", f"CPU µs per {unit}", "lowest to highest", "of Raceway's", f"{unit}s per second"]
-    head += ["server's core busy", "generator's CPU µs", "orientation"]
+    head += ["server's core busy", "generator's µs", "orientation"]
     rows = []
     for contender in contenders:
         name = contender.name
