@@ -5,6 +5,7 @@
     RacewayError
     |- ConfigurationError          a setting, option or import path that cannot work (command line: exit 2)
     |- InvalidMessage              the application sent something ASGI does not allow here
+    |- MalformedMessage            a client's message is not what the consumer reads (a ValueError)
     |- ClientDisconnected          send() after the client has gone (an OSError, ASGI HTTP/WebSocket 2.4)
     |- ChannelFull                 the channel holds its capacity of messages
     |- MessageTooLarge             one message above the layer's limit
@@ -31,6 +32,14 @@ class ConfigurationError(RacewayError):
 
 class InvalidMessage(RacewayError, ValueError):
     """The application sent a message that ASGI does not allow at this point; the text says which are."""
+
+
+class MalformedMessage(RacewayError, ValueError):
+    """A client sent a message that its consumer cannot read; ``code`` is what to close the socket with."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class ClientDisconnected(RacewayError, OSError):

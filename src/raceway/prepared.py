@@ -36,6 +36,13 @@ class PreparedMessage:
         self.payload: bytes = data.encode() if isinstance(data, str) else bytes(data)
         self.forms: dict[Form, bytes] = {}
 
+    @classmethod
+    def from_utf8(cls, payload: bytes) -> PreparedMessage:
+        """A text message whose UTF-8 is there already."""
+        message = cls(payload)
+        message.is_text = True
+        return message
+
     def form(self, kind: Form, encode: Callable[[PreparedMessage, Form], bytes]) -> bytes:
         made = self.forms.get(kind)
         if made is None:

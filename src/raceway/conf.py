@@ -1,0 +1,67 @@
+"""The ``RACEWAY`` setting: read when first asked for, forgotten when a test changes it.
+
+``RACEWAY = {"ROUTING": "project.routing", ...}``; the fields of ``Settings`` in capitals are the names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from functools import cache
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+from raceway.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a project can tell Raceway, with the defaults."""
+
+    routing: str | None = None
+    """The module that holds ``websocket_urlpatterns``; ``None``: ``routing`` beside the root URLconf."""
+    allow_missing_origin: bool = False
+    """Accept handshakes without an Origin header, which browsers always send and native clients do not."""
+    sync_threads: int = 32
+    """Threads that all ``def`` handlers and database calls of a process share."""
+    disconnect_grace_s: float = 2.0
+    """How long a handler may go on after its client has gone, in seconds."""
+
+
+@cache
+def get_settings() -> Settings:
+    """The ``RACEWAY`` setting, checked. Raises ``ConfigurationError`` for a name that does not exist."""
+    given: Mapping[str, Any] = django_setting("RACEWAY", {})
+    known = {field.name.upper(): field.name for field in fields(Settings)}
+    for name in given:
+        if name not in known:
+            raise ConfigurationError(f"RACEWAY has no setting {name!r}{did_you_mean(name, known)}")
+    return Settings(**{known[name]: value for name, value in given.items()})
+
+
+def django_setting(name: str, default: Any) -> Any:
+    """One of Django's settings; ``default`` where it, or all of Django's settings, are missing."""
+    try:
+        return getattr(django_settings, name, default)
+    except ImproperlyConfigured:
+        return default
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown ``name``: the closest right one, or all of them."""
+    names = sorted(known)
+    if closest := get_close_matches(name, names, n=1):
+        return f": did you mean {closest[0]!r}?"
+    return f": it can be {', '.join(map(repr, names))}." if names else "."
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting == "RACEWAY":
+        get_settings.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="raceway.conf")

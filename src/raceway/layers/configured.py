@@ -1,0 +1,134 @@
+"""The layers that ``CHANNEL_LAYERS`` names, made when first asked for.
+
+``CHANNEL_LAYERS = {"default": {"BACKEND": "raceway.layers.memory.MemoryLayer", "CONFIG": {...}}}``. Without the
+setting the default layer is ``memory``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from django.core.signals import setting_changed
+from django.utils.module_loading import import_string
+
+from raceway.conf import did_you_mean, django_setting
+from raceway.errors import InvalidChannelLayerError
+from raceway.layers.front import ChannelLayer
+
+DEFAULT_CHANNEL_LAYER: Final = "default"
+DEFAULT_CONFIGURATION: Final = {DEFAULT_CHANNEL_LAYER: {"BACKEND": "raceway.layers.memory.MemoryLayer"}}
+
+
+class ChannelLayers:
+    """The configured layers by alias: ``channel_layers["default"]``."""
+
+    def __init__(self) -> None:
+        self._layers: dict[str, ChannelLayer] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def configs(self) -> Mapping[str, Mapping[str, Any]]:
+        """``CHANNEL_LAYERS``, or what stands for it."""
+        configs: Mapping[str, Mapping[str, Any]] = django_setting("CHANNEL_LAYERS", DEFAULT_CONFIGURATION)
+        return configs
+
+    def __getitem__(self, alias: str) -> ChannelLayer:
+        """The layer of that alias. Raises ``InvalidChannelLayerError`` if it cannot be made."""
+        try:
+            return self._layers[alias]
+        except KeyError:
+            pass
+        with self._lock:
+            if alias not in self._layers:
+                self._layers[alias] = self.make_backend(alias)
+            return self._layers[alias]
+
+    def __contains__(self, alias: object) -> bool:
+        return alias in self._layers or alias in self.configs
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({*self.configs, *self._layers})
+
+    def set(self, alias: str, layer: ChannelLayer | None) -> ChannelLayer | None:
+        """Put ``layer`` in the place of an alias and return the one that was there; ``None`` forgets it."""
+        with self._lock:
+            old = self._layers.pop(alias, None)
+            if layer is not None:
+                self._layers[alias] = layer
+            return old
+
+    def make_backend(self, alias: str) -> ChannelLayer:
+        """Make a new layer as the setting says."""
+        try:
+            config = self.configs[alias]
+        except KeyError:
+            raise InvalidChannelLayerError(
+                f"CHANNEL_LAYERS has no alias {alias!r}{did_you_mean(alias, self.configs)}"
+            ) from None
+        for key in config:
+            if key not in ("BACKEND", "CONFIG", "TEST_CONFIG"):
+                raise InvalidChannelLayerError(
+                    f"CHANNEL_LAYERS[{alias!r}] has the unknown key {key!r}"
+                    f"{did_you_mean(key, ('BACKEND', 'CONFIG', 'TEST_CONFIG'))}"
+                )
+        if "BACKEND" not in config:
+            raise InvalidChannelLayerError(f"CHANNEL_LAYERS[{alias!r}] has no BACKEND.")
+        return self._make(alias, config["BACKEND"], config.get("CONFIG", {}))
+
+    def _make(self, alias: str, path: str, options: Mapping[str, Any]) -> ChannelLayer:
+        try:
+            backend = import_string(path)
+        except ImportError as error:
+            raise InvalidChannelLayerError(
+                f"CHANNEL_LAYERS[{alias!r}]: the BACKEND {path!r} cannot be imported: {error}"
+            ) from error
+        known = options_of(backend)
+        for option in options:
+            if option not in known:
+                raise InvalidChannelLayerError(
+                    f"CHANNEL_LAYERS[{alias!r}]: {path} has no option {option!r}{did_you_mean(option, known)}"
+                )
+        layer: ChannelLayer = backend(**options)
+        return layer
+
+    def forget(self) -> None:
+        """Make each layer anew when it is next asked for."""
+        with self._lock:
+            self._layers.clear()
+
+
+channel_layers: Final = ChannelLayers()
+
+
+def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> ChannelLayer | None:
+    """The layer of that alias, or ``None`` if none is configured."""
+    if alias not in channel_layers:
+        return None
+    return channel_layers[alias]
+
+
+def require_channel_layer(alias: str) -> ChannelLayer:
+    """The layer of that alias. Raises ``InvalidChannelLayerError`` if none is configured."""
+    return channel_layers[alias]
+
+
+def options_of(backend: type[Any]) -> set[str]:
+    """The keyword arguments that a backend and its bases take."""
+    return {
+        name
+        for base in inspect.getmro(backend)
+        if "__init__" in vars(base) and base is not object
+        for name, parameter in inspect.signature(vars(base)["__init__"]).parameters.items()
+        if name != "self" and parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    }
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting == "CHANNEL_LAYERS":
+        channel_layers.forget()
+
+
+setting_changed.connect(_forget, dispatch_uid="raceway.layers")

@@ -1,0 +1,267 @@
+"""The part of a channel layer that is the same for all: a backend adds what moves bytes between processes."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import re
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from itertools import count
+from typing import Any
+
+from raceway.errors import ChannelFull, MessageTooLarge
+from raceway.layers.handover import handover_of
+from raceway.layers.spec import as_event, decode_event, prepare, require_channel_name, require_group_name
+from raceway.prepared import PreparedMessage
+from raceway.registry import Close, Closing, Deliver, Message, Push, Registry
+from raceway.registry.policy import Policy
+
+ChannelCapacity = Mapping[str | re.Pattern[str], int]
+
+
+class LoopPart:
+    """What a layer keeps for one event loop: its channels and groups, and the way in from other threads."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.registry = Registry(loop.call_soon)
+        self.handover = handover_of(loop)
+
+    def call(self, function: Callable[..., object], *args: Any) -> None:
+        """Run ``function(*args)`` in the loop's thread: now if this is it, soon if it is not."""
+        if running_loop() is self.loop:
+            function(*args)
+        else:
+            self.handover(function, *args)
+
+
+class ChannelLayer(ABC):
+    """Carry messages to channels and groups (channel layer specification), from any thread and any loop.
+
+    ``capacity`` messages may wait in a channel (``channel_capacity`` overrides it by glob or compiled regular
+    expression), each for ``expiry`` seconds; a message larger than ``max_message_bytes`` raises
+    ``MessageTooLarge``. The loop's part is made on first use.
+    """
+
+    extensions = ("groups", "flush")
+    ChannelFull = ChannelFull
+    MessageTooLarge = MessageTooLarge
+
+    def __init__(
+        self,
+        *,
+        expiry: float = 60,
+        capacity: int = 100,
+        channel_capacity: ChannelCapacity | None = None,
+        max_message_bytes: int = 2 * 1024 * 1024,
+    ) -> None:
+        self.expiry = expiry
+        self.capacity = capacity
+        self.max_message_bytes = max_message_bytes
+        self._capacities = [
+            (re.compile(fnmatch.translate(pattern)) if isinstance(pattern, str) else pattern, limit)
+            for pattern, limit in (channel_capacity or {}).items()
+        ]
+        self._parts: dict[asyncio.AbstractEventLoop, LoopPart] = {}
+        self._process = secrets.token_hex(8)
+        self._numbers = count(1)
+
+    # The channel layer specification
+
+    async def new_channel(self, prefix: str = "specific") -> str:
+        """A name that no other channel has, for a listener in this process."""
+        return self.new_channel_name(prefix)
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        """Send to one listener of ``channel``. Raises ``ChannelFull`` and ``MessageTooLarge``."""
+        require_channel_name(channel)
+        await self.start_send(channel, self.prepare(message))
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        """Wait for the next message of ``channel``; a cancelled wait loses none.
+
+        Raises ``RuntimeError`` if the channel is open: its messages are handed over already.
+        """
+        require_channel_name(channel, receive=True)
+        if self._part_of(channel) is not None:
+            raise RuntimeError(f"The channel {channel!r} is open: its messages go to its deliver function.")
+        return decode_event(await self.take(channel))
+
+    async def group_add(self, group: str, channel: str) -> None:
+        """Make ``channel`` a member of ``group``."""
+        require_group_name(group)
+        require_channel_name(channel)
+        self.join(group, channel)
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        """End the membership of ``channel``; nothing happens if it has none."""
+        require_group_name(group)
+        require_channel_name(channel)
+        self.leave(group, channel)
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Send to each member. Never raises ``ChannelFull``; raises ``MessageTooLarge``."""
+        require_group_name(group)
+        await self.start_publish(group, self.prepare(message))
+
+    async def flush(self) -> None:
+        """Forget all waiting messages and all groups; open channels stay open."""
+        for part in self._live_parts():
+            part.call(part.registry.clear)
+        self.clear()
+
+    # Push: a channel whose messages are handed over, not waited for
+
+    def open(
+        self, channel: str, deliver: Deliver, push: Push | None = None, close: Close | None = None
+    ) -> None:
+        """From now on call ``deliver(encoded)`` in this loop's thread for each event to ``channel``.
+
+        ``deliver`` answers whether there was room. Client messages go to ``push`` and ``close``; without those
+        they come as events of type ``websocket.send`` and ``websocket.close``. ``decode_event`` reads them.
+        """
+        require_channel_name(channel)
+
+        def push_as_event(message: PreparedMessage, policy: Policy, key: object) -> object:
+            return deliver(as_event(message))
+
+        def close_as_event(closing: Closing) -> object:
+            return deliver(as_event(closing))
+
+        self._part_here().registry.open(channel, deliver, push or push_as_event, close or close_as_event)
+
+    def leave_all(self, channel: str) -> None:
+        """End every membership of an open channel."""
+        self._part_here().registry.leave_all(channel)
+
+    def close(self, channel: str) -> None:
+        """End ``open``: the channel leaves its groups at once and gets nothing more."""
+        self._part_here().registry.close(channel)
+
+    # The same without waiting: what consumers, Group and Channel call
+
+    def new_channel_name(self, prefix: str = "specific") -> str:
+        name = f"{prefix}.{self._process}!{next(self._numbers):x}"
+        require_channel_name(name)
+        return name
+
+    def prepare(self, message: object) -> Message:
+        """Check and encode ``message``; see ``raceway.layers.spec.prepare``."""
+        prepared = prepare(message)
+        self.require_size(prepared)
+        return prepared
+
+    def require_size(self, message: Message) -> None:
+        payload = message.payload if isinstance(message, PreparedMessage) else message
+        if len(payload) > self.max_message_bytes:
+            raise MessageTooLarge(
+                f"The message has {len(payload)} bytes, more than max_message_bytes={self.max_message_bytes}."
+            )
+
+    def join(self, group: str, channel: str) -> None:
+        part = self._part_of(channel)
+        if part is None:
+            self.add_channel(group, channel)
+        else:
+            part.call(part.registry.join, group, channel)
+
+    def leave(self, group: str, channel: str) -> None:
+        part = self._part_of(channel)
+        if part is None:
+            self.discard_channel(group, channel)
+        else:
+            part.call(part.registry.leave, group, channel)
+
+    def deliver_here(self, channel: str, message: Message) -> bool:
+        """Hand ``message`` to ``channel`` if it is open in this process; ``False`` if it is not.
+
+        Raises ``ChannelFull`` where that can be known, which is in the loop of the channel.
+        """
+        part = self._part_of(channel)
+        if part is None:
+            return False
+        if running_loop() is not part.loop:
+            part.handover(part.registry.send, channel, message)
+        elif not part.registry.send(channel, message):
+            raise ChannelFull(f"The channel {channel!r} holds {self.capacity_of(channel)} messages already.")
+        return True
+
+    def publish_here(self, group: str, message: Message, exclude: str | None, policy: Policy) -> None:
+        """Hand ``message`` to the members of ``group`` that are open in this process."""
+        for part in self._live_parts():
+            part.call(part.registry.publish, group, message, exclude, policy)
+
+    def capacity_of(self, channel: str) -> int:
+        for pattern, limit in self._capacities:
+            if pattern.match(channel):
+                return limit
+        return self.capacity
+
+    # What a backend gives. ``start_`` begins when called, in a loop's thread, and returns what waits for the
+    # end; its twin is for threads without a loop and makes none.
+
+    @abstractmethod
+    def start_send(self, channel: str, message: Message) -> Awaitable[None]:
+        """Carry ``message`` to one listener of ``channel``, wherever it is."""
+
+    @abstractmethod
+    def send_from_thread(self, channel: str, message: Message) -> None: ...
+
+    @abstractmethod
+    def start_publish(
+        self, group: str, message: Message, exclude: str | None = None, policy: Policy = "close"
+    ) -> Awaitable[None]:
+        """Carry ``message`` to every process, which calls ``publish_here``, and to the group's named channels."""
+
+    @abstractmethod
+    def publish_from_thread(
+        self, group: str, message: Message, exclude: str | None = None, policy: Policy = "close"
+    ) -> None: ...
+
+    @abstractmethod
+    async def take(self, channel: str) -> bytes:
+        """Wait for the next event sent to a channel that is not open."""
+
+    @abstractmethod
+    def add_channel(self, group: str, channel: str) -> None:
+        """Make a channel that is not open in this process a member."""
+
+    @abstractmethod
+    def discard_channel(self, group: str, channel: str) -> None:
+        """End such a membership."""
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Forget what waits in the backend, and the memberships in it."""
+
+    # Loops
+
+    def _part_here(self) -> LoopPart:
+        loop = asyncio.get_running_loop()
+        part = self._parts.get(loop)
+        if part is None:
+            part = self._parts[loop] = LoopPart(loop)
+        return part
+
+    def _part_of(self, channel: str) -> LoopPart | None:
+        """The part in which ``channel`` is open."""
+        for part in self._live_parts():
+            if channel in part.registry:
+                return part
+        return None
+
+    def _live_parts(self) -> Iterator[LoopPart]:
+        for loop, part in list(self._parts.items()):
+            if loop.is_closed():
+                del self._parts[loop]
+            else:
+                yield part
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

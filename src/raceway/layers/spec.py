@@ -1,0 +1,156 @@
+"""What the channel layer specification allows: names, types, and the two kinds of message.
+
+Everything is checked and encoded where it is sent, so that what works on one layer works on all
+(https://channels.readthedocs.io/en/latest/channel_layer_spec.html).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from raceway.prepared import PreparedMessage
+from raceway.registry import Closing, Message
+
+NAME_CHARACTERS: Final = 100
+"""Names are shorter than this."""
+
+_CHANNEL = re.compile(r"[A-Za-z0-9\-_.]+(![A-Za-z0-9\-_.]+)?")
+_LISTENED_CHANNEL = re.compile(r"[A-Za-z0-9\-_.]+(![A-Za-z0-9\-_.]*)?")
+_GROUP = re.compile(r"[A-Za-z0-9\-_.]+")
+
+_LEAVES: Final = frozenset({str, float, bool, bytes, type(None)})
+_TEXT_KEYS: Final = frozenset({"type", "text", "bytes"})
+_CLOSE_KEYS: Final = frozenset({"type", "code", "reason"})
+
+
+# Names
+
+
+def require_channel_name(name: object, receive: bool = False) -> None:
+    """Raise ``TypeError`` unless ``name`` can be a channel; ``receive`` allows a bare prefix, ``process!``."""
+    pattern = _LISTENED_CHANNEL if receive else _CHANNEL
+    if not isinstance(name, str) or len(name) >= NAME_CHARACTERS or not pattern.fullmatch(name):
+        raise TypeError(
+            f"Channel name must be a valid unicode string with length < {NAME_CHARACTERS} containing only ASCII "
+            f"alphanumerics, hyphens, underscores, or periods, and at most one '!', not {name!r}"
+        )
+
+
+def require_group_name(name: object) -> None:
+    """Raise ``TypeError`` unless ``name`` can be a group."""
+    if not isinstance(name, str) or len(name) >= NAME_CHARACTERS or not _GROUP.fullmatch(name):
+        raise TypeError(
+            f"Group name must be a valid unicode string with length < {NAME_CHARACTERS} containing only ASCII "
+            f"alphanumerics, hyphens, underscores, or periods, not {name!r}"
+        )
+
+
+# Messages
+
+
+def prepare(message: object) -> Message:
+    """Encode what a sender gave, once: a client message for the sockets, or an event for the handlers.
+
+    Raises ``TypeError`` with the key path of a value that no layer carries, ``ValueError`` for a client message
+    that is none.
+    """
+    if not isinstance(message, dict):
+        raise TypeError(f"A message is a dict, not {type(message).__qualname__}")
+    kind = message.get("type")
+    if kind == "websocket.send" and message.keys() <= _TEXT_KEYS:
+        return client_message(message.get("text"), message.get("bytes"))
+    if kind == "websocket.close" and message.keys() <= _CLOSE_KEYS:
+        return Closing(int(message.get("code") or 1000), str(message.get("reason") or ""))
+    return encode_event(message)
+
+
+def client_message(text: object, data: object) -> PreparedMessage:
+    """The one of ``text`` and ``data`` that is not ``None``, ready for every socket."""
+    if isinstance(text, str) and data is None:
+        return PreparedMessage(text)
+    if isinstance(data, bytes) and text is None:
+        return PreparedMessage(data)
+    raise ValueError(
+        "A websocket.send message has either 'text', a str, or 'bytes', bytes; the other is None"
+    )
+
+
+def as_event(message: Message) -> bytes:
+    """The event form of any message, for a listener that handles or receives client messages itself."""
+    if isinstance(message, PreparedMessage):
+        if message.is_text:
+            return _encoder.encode({"type": "websocket.send", "text": message.payload.decode()})
+        return _encoder.encode({"type": "websocket.send", "bytes": message.payload})
+    if isinstance(message, Closing):
+        return _encoder.encode({"type": "websocket.close", **message._asdict()})
+    return message
+
+
+def encode_event(message: dict[Any, Any]) -> bytes:
+    """MessagePack of an event. Raises ``TypeError`` with the key path of what no layer carries."""
+    _require_portable(message, ())
+    return _encoder.encode(message)
+
+
+def decode_event(encoded: bytes) -> dict[str, Any]:
+    """A fresh copy of an event; tuples come back as lists."""
+    event: dict[str, Any] = _decoder.decode(encoded)
+    return event
+
+
+def _exact(value: object) -> object:
+    """The plain form of a ``str`` (``SafeString``), ``bytes``, ``int`` or ``float`` of a subclass."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, bytes):
+        return bytes(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    raise NotImplementedError
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_exact)
+_decoder = msgspec.msgpack.Decoder()
+
+
+def _require_portable(value: Any, path: tuple[object, ...]) -> None:
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str) and not (type(key) is int and _is_int64(key)):
+                raise TypeError(
+                    f"The message cannot be sent: {_at(path)} has the key {key!r}; keys are str, or int of 64 bits"
+                )
+        items: Iterable[tuple[object, Any]] = value.items()
+    elif isinstance(value, list | tuple):
+        items = enumerate(value)
+    else:
+        return _require_leaf(value, path)
+    for key, item in items:
+        if type(item) not in _LEAVES:
+            _require_portable(item, (*path, key))
+
+
+def _require_leaf(value: object, path: tuple[object, ...]) -> None:
+    if isinstance(value, int):
+        if _is_int64(value):
+            return
+        raise TypeError(f"The message cannot be sent: {_at(path)} is an int of more than 64 bits")
+    if not isinstance(value, str | float | bytes):
+        raise TypeError(
+            f"The message cannot be sent: {_at(path)} is of type {type(value).__qualname__}; a channel layer "
+            "carries None, bool, int, float, str, bytes, list, tuple and dict"
+        )
+
+
+def _is_int64(value: int) -> bool:
+    return -(2**63) <= value < 2**63
+
+
+def _at(path: tuple[object, ...]) -> str:
+    return "message" + "".join(f"[{key!r}]" for key in path)

@@ -1,0 +1,44 @@
+"""What the registry knows of one listener of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from raceway.prepared import PreparedMessage
+from raceway.registry.policy import Policy
+
+
+class Closing(NamedTuple):
+    """A client message that closes the socket (ASGI WebSocket, "Close")."""
+
+    code: int = 1000
+    reason: str = ""
+
+
+Message: TypeAlias = PreparedMessage | bytes | Closing
+"""What travels inside a process: a client message, an event as MessagePack, or the order to close."""
+
+Push: TypeAlias = Callable[[PreparedMessage, Policy, object], object]
+Deliver: TypeAlias = Callable[[bytes], bool]
+Close: TypeAlias = Callable[[Closing], object]
+
+
+class Member:
+    """One listener: a channel name, and the three ways in which a message reaches it.
+
+    ``deliver(encoded)`` takes an event and answers whether there was room for it; ``push(message, policy,
+    key)`` takes a client message; ``close(closing)`` ends the connection. None of them may wait.
+    """
+
+    __slots__ = ("channel", "close", "deliver", "groups", "push")
+
+    def __init__(self, channel: str, deliver: Deliver, push: Push, close: Close) -> None:
+        self.channel = channel
+        self.deliver = deliver
+        self.push = push
+        self.close = close
+        self.groups: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"<Member {self.channel} of {len(self.groups)} groups>"
