@@ -68,8 +68,8 @@ def random_message(rng: random.Random, deflate: bool) -> bytes:
 
 def random_odd_frame(rng: random.Random) -> bytes:
     return client_frame(
-        rng.randrange(256),
-        random_payload(rng),
+        rng.choice((rng.randrange(256), FIN | RSV1 | rng.randrange(16))),
+        compress(random_payload(rng), 15) if rng.random() < 0.5 else random_payload(rng),
         mask=rng.choice((None, rng.randbytes(4), rng.randbytes(4))),
         length_octets=rng.choice((None, None, 8)),
     )

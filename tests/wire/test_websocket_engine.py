@@ -253,6 +253,8 @@ class TestCompressed:
         [
             (client_frame(RSV1 | TEXT, compress(b"a", 15)) + client_frame(FIN | RSV1), 1002),
             (client_frame(FIN | RSV1 | PING), 1002),
+            (client_frame(FIN | RSV1 | CONTINUATION, compress(b"a", 15)), 1002),
+            (client_frame(FIN | RSV1 | 0x03, compress(b"a", 15)), 1002),
             (client_frame(FIN | RSV1 | CLOSE), 1002),
             (client_frame(FIN | RSV1 | RSV2 | TEXT, compress(b"a", 15)), 1002),
             (client_frame(FIN | RSV1 | TEXT, b"\xff\xff\xff"), 1007),

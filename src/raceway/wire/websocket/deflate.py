@@ -111,6 +111,8 @@ def compress(payload: bytes, window_bits: int) -> bytes:
 
 def inflate(payload: bytes, max_bytes: int) -> bytes:
     """Inflate one whole message; raises ``Broken``: 1009 above ``max_bytes``, 1007 if it is damaged."""
+    if not payload:  # It should be one octet 0 (section 7.2.3.6), but its meaning is not in doubt.
+        return b""
     stream = zlib.decompressobj(-MAX_WINDOW_BITS)
     try:
         made = stream.decompress(payload + _END, max_bytes + 1)
@@ -120,7 +122,7 @@ def inflate(payload: bytes, max_bytes: int) -> bytes:
         raise Broken(1009, "message is too big")
     if stream.eof and not stream.unused_data:
         return made
-    inflater = Inflater(max_bytes)  # several streams, nothing at all, or not the whole message
+    inflater = Inflater(max_bytes)  # several streams, or not the whole message
     return inflater.receive(payload) + inflater.finish()
 
 
@@ -148,7 +150,7 @@ class Inflater:
 
     def finish(self) -> bytes:
         """Return the rest of the message, now that it is complete."""
-        if self._empty:  # It should be one octet 0 (section 7.2.3.6), but its meaning is not in doubt.
+        if self._empty:  # as in inflate()
             return b""
         made = self.receive(_END)
         if not self._stream.eof:

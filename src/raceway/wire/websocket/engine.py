@@ -6,9 +6,13 @@ See docs/design/websocket-engine.md.
 from __future__ import annotations
 
 from raceway.wire.websocket.deflate import Deflate, inflate
+from raceway.wire.websocket.frames import FIN_BINARY, FIN_TEXT, RSV1
 from raceway.wire.websocket.incoming import Broken, Incoming, Violation
 from raceway.wire.websocket.masking import apply_mask
-from raceway.wire.websocket.reader import Reader
+from raceway.wire.websocket.reader import TEXT, Reader
+
+_WHOLE = frozenset((FIN_TEXT, FIN_BINARY))
+_WHOLE_OR_COMPRESSED = _WHOLE | {FIN_TEXT | RSV1, FIN_BINARY | RSV1}
 
 # Stands for every connection that has ended.
 _OVER = Reader(0, False)
@@ -39,62 +43,65 @@ class Engine:
         After a ``Close`` or a ``Violation``, always the last item, every further call returns nothing.
         """
         items: list[Incoming] = []
-        if self._reader is not None:
-            if self._reader.closed:
-                return items
-            data = self._reader.take_kept() + data
         at = 0
+        reader = self._reader
         try:
-            while True:
-                if self._reader is None:
-                    # The short way: whole, masked data frames that are messages in themselves.
-                    end = len(data)
-                    limit = self.max_message_bytes
-                    while end - at >= 6:
-                        first = data[at]
-                        length = data[at + 1] - 128
-                        if length < 126:
-                            if length < 0:
-                                break
-                            start = at + 6
-                        elif length == 126:
-                            start = at + 8
-                            length = data[at + 2] << 8 | data[at + 3]
-                            if length < 126:
-                                break
-                        else:
-                            start = at + 14
-                            length = int.from_bytes(data[at + 2 : at + 10], "big")
-                            if length < 65536:
-                                break
-                        stop = start + length
-                        if stop > end or length > limit:
-                            break
-                        if first == 0x81:
-                            items.append(apply_mask(data[start:stop], data[start - 4 : start]).decode())
-                        elif first == 0x82:
-                            items.append(apply_mask(data[start:stop], data[start - 4 : start]))
-                        elif (first == 0xC1 or first == 0xC2) and self.deflate is not None:
-                            payload = inflate(apply_mask(data[start:stop], data[start - 4 : start]), limit)
-                            items.append(payload.decode() if first == 0xC1 else payload)
-                        else:
-                            break
-                        at = stop
-                    if at == end:
-                        return items
-                    self._reader = Reader(limit, self.deflate is not None)
-                reader = self._reader
+            if reader is None:
+                at = self._read_whole(data, 0, items)
+            elif reader.closed:
+                return items
+            else:
+                data = reader.take_kept() + data
+            while at < len(data):
+                if reader is None:
+                    reader = self._reader = Reader(self.max_message_bytes, self.deflate is not None)
                 at = reader.receive(data, at, items)
                 if reader.closed:
                     self._reader = _OVER
                     return items
                 if reader.resting:
-                    self._reader = None
-                if at == len(data):
-                    return items
+                    reader = self._reader = None
+                    at = self._read_whole(data, at, items)
         except Broken as broken:
             items.append(Violation(broken.code, broken.reason))
+            self._reader = _OVER
         except UnicodeDecodeError:
             items.append(Violation(1007, "text is not UTF-8"))
-        self._reader = _OVER
+            self._reader = _OVER
         return items
+
+    def _read_whole(self, data: bytes, at: int, items: list[Incoming]) -> int:
+        """The short way: read messages of one whole frame until there is something else; say where it is."""
+        end = len(data)
+        limit = self.max_message_bytes
+        readable = _WHOLE if self.deflate is None else _WHOLE_OR_COMPRESSED
+        while end - at >= 6:
+            first = data[at]
+            if first not in readable:
+                return at
+            length = data[at + 1] - 128
+            if length < 126:
+                if length < 0:
+                    return at
+                start = at + 6
+            elif length == 126:
+                length = data[at + 2] << 8 | data[at + 3]
+                if length < 126:
+                    return at
+                start = at + 8
+            else:
+                length = int.from_bytes(data[at + 2 : at + 10], "big")
+                if length < 65536:
+                    return at
+                start = at + 14
+            stop = start + length
+            if stop > end or length > limit:
+                return at
+            # A view costs more than the copy of a small slice, and less than that of a large one.
+            masked = data[start:stop] if length < 65536 else memoryview(data)[start:stop]
+            payload = apply_mask(masked, data[start - 4 : start])
+            if first & RSV1:
+                payload = inflate(payload, limit)
+            items.append(payload.decode() if first & TEXT else payload)
+            at = stop
+        return at

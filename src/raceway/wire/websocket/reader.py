@@ -83,7 +83,7 @@ class Reader:
                 at = start
             stop = min(len(data), at + self._left_bytes)
             if stop > at:
-                self._read_payload(data[at:stop])
+                self._read_payload(data[at:stop] if stop - at < 65536 else memoryview(data)[at:stop])
                 at = stop
             if self._left_bytes:
                 return at
@@ -160,7 +160,7 @@ class Reader:
         if not compressed and size + length > self._max_bytes:
             raise Broken(1009, "message is too big")
 
-    def _read_payload(self, masked: bytes) -> None:
+    def _read_payload(self, masked: bytes | memoryview) -> None:
         piece = apply_mask(masked, self._mask)
         self._left_bytes -= len(piece)
         if turn := len(piece) & 3:
