@@ -55,7 +55,10 @@ def test_the_counter_goes_down_to_nobody(demo: Demo, browser: Browser, other_bro
     watcher.goto(demo.url)
     watcher.add_script_tag(url="/static/raceway/raceway.js")
     watcher.evaluate(
-        "raceway.connect('/status/users/').listen(({ users }) => { document.title = `people: ${users}` })"
+        """() => {
+            const users = raceway.connect("/status/users/");
+            users.listen((message) => { document.title = `people: ${message.users}`; });
+        }"""
     )
     expect(watcher).to_have_title("people: 0")
 
