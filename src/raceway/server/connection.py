@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from typing import Any, Final
 
 from raceway.server.deadlines import NEVER, SLOT_S
@@ -12,6 +14,9 @@ from raceway.wire.http1 import error_response
 
 JOIN_BYTES: Final = 64 * 1024
 """Pieces written in one pass of the loop are joined up to this size; then they are written at once."""
+
+RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER with no time to linger: closing sends a reset instead of an ordinary end."""
 
 Address = tuple[str, int]
 
@@ -181,12 +186,15 @@ class Connection(asyncio.Protocol):
         if self.transport.get_write_buffer_size():
             self.linger()
         else:
-            self.abort()
+            self.transport.abort()
 
     def abort(self) -> None:
-        """Drop the connection; what was not sent is lost, and the client sees that it is."""
+        """Drop the connection with a reset: what was not sent is lost, and the client sees that it is."""
         self.out.clear()
         self.out_bytes = 0
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and self.client is not None and not self.lost:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         self.transport.abort()
 
     def pause_reading(self) -> None:

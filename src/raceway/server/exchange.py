@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from io import FileIO
 from typing import TYPE_CHECKING, Any, Final
 
 from raceway.errors import ClientDisconnected, InvalidMessage
@@ -83,9 +84,10 @@ class HttpExchange:
                 "http.response.pathsend": {},
                 "http.response.trailers": {},
                 "http.response.early_hint": {},
+                "http.response.debug": {},
             }
         else:
-            scope["extensions"] = {"http.response.pathsend": {}}
+            scope["extensions"] = {"http.response.pathsend": {}, "http.response.debug": {}}
         connection.shared.start(self._run(scope), "raceway-http")
 
     async def _run(self, scope: dict[str, Any]) -> None:
@@ -94,14 +96,12 @@ class HttpExchange:
             await shared.application(scope, self.receive, self.send)
         except ClientDisconnected:
             self._ended()
-        except asyncio.CancelledError:
-            self._failed(503, "The server is stopping.")
-        except Exception:
-            logger.exception(
-                "The application raised while it answered %s %s.", scope["method"], scope["path"]
-            )
-            shared.counters["application_errors"] += 1
-            self._failed(500, "Internal Server Error")
+        except BaseException as error:  # also sys.exit() in a view, which must not end the server
+            if isinstance(error, asyncio.CancelledError) and shared.draining:
+                self._failed(503, "The server is stopping.")
+            else:
+                self._blame(error, "raised while it answered")
+                self._failed(500, "Internal Server Error")
         else:
             self._ended()
         finally:
@@ -115,9 +115,14 @@ class HttpExchange:
             self._failed(503, "The server is stopping.")
             return
         how = "without completing its response" if self.response.started else "without a response"
-        logger.error("The application returned %s to %s %s.", how, self.request.method, self.request.path)
-        self.connection.shared.counters["application_errors"] += 1
+        self._blame(None, f"returned {how} to")
         self._failed(500, "Internal Server Error")
+
+    def _blame(self, error: BaseException | None, what: str) -> None:
+        """Leave one log record of what the application did wrong."""
+        request = self.request
+        logger.error("The application %s %s %s.", what, request.method, request.path, exc_info=error)
+        self.connection.shared.counters["application_errors"] += 1
 
     def _failed(self, status: int, reason: str) -> None:
         """Let the client see the truth: an error if nothing was said yet, else a response that breaks off."""
@@ -177,13 +182,14 @@ class HttpExchange:
                     False  # whether the body will come is in doubt (RFC 9110 section 10.1.1)
                 )
             headers = message.get("headers", ())
+            status = message.get("status")
             response.start(
-                message["status"],
+                status,  # type: ignore[arg-type]  # it checks
                 headers,
                 bool(message.get("trailers")) and self.request.accepts_trailers,
                 connection.shared.default_headers,
             )
-            self.status = message["status"]
+            self.status = status  # type: ignore[assignment]
             self.start_headers = headers
             return
         if kind == "http.response.body":
@@ -199,7 +205,8 @@ class HttpExchange:
                 if first and more:
                     self._look_for_stream()
         elif kind == "http.response.pathsend":
-            await self._send_file(message["path"])
+            await self._send_file(message.get("path"))
+            response = self.response
         elif kind == "http.response.trailers":
             connection.write(
                 response.trailers(message.get("headers", ()), message.get("more_trailers", False))
@@ -213,15 +220,15 @@ class HttpExchange:
             return  # for test clients; there is nobody here to tell
         else:
             raise InvalidMessage(
-                f"{kind!r} is not a message of an HTTP response; expected http.response.start, .body, .trailers, "
-                ".pathsend or .early_hint."
+                f"A message of 'type' {kind!r} is no part of an HTTP response; expected http.response.start, .body, "
+                ".trailers, .pathsend, .early_hint or .debug."
             )
         if response.complete:
             self._completed()
         elif connection.paused:
             await connection.room()
 
-    async def _send_file(self, path: str) -> None:
+    async def _send_file(self, path: object) -> None:
         """Send a file as the whole body (extension ``http.response.pathsend``), read in the default executor."""
         response = self.response
         loop = self.connection.shared.loop
@@ -229,7 +236,9 @@ class HttpExchange:
             raise InvalidMessage(
                 "http.response.pathsend comes once, after http.response.start, without a body."
             )
-        file = await loop.run_in_executor(None, open, path, "rb")
+        if not isinstance(path, str) or not os.path.isabs(path):
+            raise InvalidMessage(f"http.response.pathsend takes the absolute 'path' of a file, not {path!r}.")
+        file = await loop.run_in_executor(None, FileIO, path)
         try:
             left = os.fstat(file.fileno()).st_size
             if not any(name.lower() == b"content-length" for name, _ in self.start_headers):
@@ -307,6 +316,8 @@ class HttpExchange:
         self.unread_bytes = 0
         self._wake()
         connection = self.connection
+        if self.response.truncated:
+            self._blame(None, "sent less than its Content-Length to")
         if self.response.truncated or (not self.body_complete and not self.continued):
             connection.close()
         elif self.body_complete:

@@ -20,6 +20,9 @@ from raceway.wire.websocket import Refusal, read_upgrade
 BODY_AHEAD_BYTES: Final = 64 * 1024
 """Request body that may wait for the application before reading pauses."""
 
+REFUSED_AT_ONCE: Final = 64
+"""Connections above the limits that are told so at the same time; more are reset without a word."""
+
 PIPELINED_EVENTS: Final = 32
 """Pipelined requests and their pieces that may wait for their turn before reading pauses."""
 
@@ -76,7 +79,12 @@ class HttpConnection(Connection):
         refusal = self._admit()
         if refusal is not None:
             shared.counters["connections_refused"] += 1
-            self._refuse(*refusal, [(b"retry-after", b"5")])
+            shared.refused.add(self)
+            if len(shared.refused) > REFUSED_AT_ONCE:
+                self.closing = True
+                self.abort()
+            else:
+                self._refuse(*refusal, [(b"retry-after", b"5")])
         elif shared.draining:
             self.close()
         else:
@@ -84,7 +92,7 @@ class HttpConnection(Connection):
 
     def _admit(self) -> tuple[int, str] | None:
         shared = self.shared
-        if len(shared.connections) > shared.max_connections:
+        if len(shared.connections) - len(shared.refused) > shared.max_connections:
             return 503, "Too many connections are open; try again later."
         host = self.client[0] if self.client is not None else None
         if host is not None and (host.startswith("127.") or host == "::1"):
@@ -132,6 +140,7 @@ class HttpConnection(Connection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.shared.refused.discard(self)
         address = self.give_up()
         if address is not None:
             self.shared.release_address(address)

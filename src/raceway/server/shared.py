@@ -44,6 +44,7 @@ class Shared:
         self.state: dict[str, Any] = {}
         self.max_connections = max_connections
         self.connections: set[Connection] = set()
+        self.refused: set[Connection] = set()  # those of them that are above a limit and are told so
         self.per_address: Counter[str] = Counter()
         self.tasks: set[asyncio.Task[None]] = set()
         self.counters: Counter[str] = Counter()

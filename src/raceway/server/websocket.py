@@ -150,12 +150,13 @@ class WebSocketConnection(Connection):
             await shared.application(scope, self.receive, send)
         except ClientDisconnected:
             self._application_done(1000)
-        except asyncio.CancelledError:
-            self._application_done(1012)
-        except Exception:
-            logger.exception("The application raised in the WebSocket %s.", scope["path"])
-            shared.counters["application_errors"] += 1
-            self._application_done(1011)
+        except BaseException as error:  # also sys.exit(), which must not end the server
+            if isinstance(error, asyncio.CancelledError) and shared.draining:
+                self._application_done(1012)
+            else:
+                logger.error("The application raised in the WebSocket %s.", scope["path"], exc_info=error)
+                shared.counters["application_errors"] += 1
+                self._application_done(1011)
         else:
             if self.state is CONNECTING:
                 logger.error("The application returned without answering the WebSocket %s.", scope["path"])
