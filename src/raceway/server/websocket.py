@@ -536,8 +536,10 @@ class WebSocketConnection(Connection):
 
     def close(self, code: int, reason: str = "") -> None:
         """Begin the closing handshake (RFC 6455 section 7.1.2)."""
-        if not is_close_code(code):
+        if type(code) is not int or not is_close_code(code):
             raise InvalidMessage(f"{code!r} is not a close code that may be sent; use 1000 or 3000 to 4999.")
+        if not isinstance(reason, str):
+            raise InvalidMessage(f"The 'reason' of a close is a str, not {reason!r}.")
         self.write(close_frame(code, reason))
         self.state = CLOSING
         self.last_words = None
