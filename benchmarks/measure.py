@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -21,7 +22,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 QUIET_IDLE = 0.9  # of each core, over one second, before a run
 QUIET_PATIENCE_S = 120.0
 DISTURBED = 0.1  # other processes' CPU during a run, as a share of its wall time
-TRIES = 3
+ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -169,17 +170,15 @@ def _cores() -> dict[str, tuple[float, float]]:
 # ---- quiet ----
 
 
-def wait_for_quiet(patience_s: float = QUIET_PATIENCE_S) -> bool:
-    """Wait until every core has been idle for a second; false if that did not happen."""
+def wait_for_quiet(patience_s: float) -> None:
+    """Wait until every core has been idle for a second, but not for ever."""
     deadline = time.monotonic() + patience_s
-    while True:
+    while time.monotonic() < deadline:
         before = _cores()
         time.sleep(1.0)
         idle = [after[1] - before[name][1] for name, after in _cores().items() if name != "cpu"]
         if min(idle) >= QUIET_IDLE:
-            return True
-        if time.monotonic() > deadline:
-            return False
+            return
 
 
 # ---- measuring ----
@@ -200,10 +199,16 @@ def measured(server: Running, load: Load, run: Callable[[], Loaded]) -> Sample:
 
 
 def alternated(
-    contenders: Sequence[Server], settings: Settings, once: Callable[[Server], dict[str, R]]
+    contenders: Sequence[Server],
+    settings: Settings,
+    once: Callable[[Server], dict[str, R]],
+    *,
+    patience_s: float = QUIET_PATIENCE_S,
 ) -> Results[R]:
     """Run A B C A B C ..., each on a quiet machine; ``once`` returns a result for each variant."""
     results: Results[R] = Results()
+    attempts = 1 if settings.quick else ATTEMPTS
+    wait = partial(wait_for_quiet, 0.0 if settings.quick else patience_s)
     for contender in contenders:
         try:
             contender.install()
@@ -214,7 +219,7 @@ def alternated(
             if contender.name not in results.failures:
                 _say(f"round {round_ + 1} of {settings.runs}: {contender.name}")
                 try:
-                    outcome = _undisturbed(contender, settings, once, results)
+                    outcome = _undisturbed(partial(once, contender), attempts, wait, results)
                 except RuntimeError as error:
                     _say(f"{contender.name} FAILED: {error}")
                     results.failures[contender.name] = str(error)
@@ -226,16 +231,15 @@ def alternated(
 
 
 def _undisturbed(
-    contender: Server, settings: Settings, once: Callable[[Server], dict[str, R]], results: Results[R]
+    once: Callable[[], dict[str, R]], attempts: int, wait: Callable[[], object], results: Results[R]
 ) -> dict[str, R]:
     """One run; repeated, a few times, if other processes took part of the machine meanwhile."""
-    tries = 1 if settings.quick else TRIES
-    for _ in range(tries):
-        quiet = wait_for_quiet(0 if settings.quick else QUIET_PATIENCE_S)
-        outcome = once(contender)
-        if quiet and not any(result.disturbed for result in outcome.values()):
+    for _ in range(attempts):
+        wait()
+        outcome = once()
+        if not any(result.disturbed for result in outcome.values()):
             return outcome
-        _say("the machine was not quiet")
+        _say("disturbed by other processes")
     results.disturbed_runs += 1
     return outcome
 

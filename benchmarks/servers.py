@@ -104,7 +104,7 @@ def install(name: str, requirements: tuple[str, ...]) -> None:
         return
     print(f"Installing {' '.join(requirements)} from PyPI ...", file=sys.stderr, flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", environment], check=True)
-    pip = [python(name), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements]
+    pip = [str(python(name)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements]
     done = subprocess.run(pip, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         print(done.stderr, file=sys.stderr)
