@@ -88,10 +88,10 @@ def notes(results: Results[Sample]) -> str:
 
 def machine() -> str:
     """Where and with what the figures were taken."""
-    versions = ", ".join(f"{server.name} {servers.version(server)}" for server in servers.ALL)
+    versions = ", ".join(f"{server.distribution} {servers.version(server)}" for server in servers.ALL)
     return (
         f"{datetime.date.today():%Y-%m-%d}; {os.cpu_count()} cores ({_processor()}), "
-        f"Linux {platform.release()}, Python {platform.python_version()}; {versions}."
+        f"Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}; {versions}."
     )
 
 
