@@ -26,6 +26,7 @@ from tests.wire.websocket_client import (
     TEXT,
     client_frame,
     close_payload,
+    plain,
     read,
     read_codes,
 )
@@ -289,6 +290,34 @@ class TestCompressed:
         finally:
             tracemalloc.stop()
         assert peak_bytes < 4 << 20
+
+    @pytest.mark.parametrize("between", [b"", client_frame(FIN | PING), client_frame(FIN | TEXT, b"a")])
+    @pytest.mark.parametrize("fragmented", [False, True])
+    def test_many_bombs_in_one_read_are_inflated_one_by_one(self, fragmented, between):
+        body = compress(bytes(1 << 20), 15)
+        bomb = client_frame(FIN | RSV1 | BINARY, body)
+        if fragmented:
+            bomb = client_frame(RSV1 | BINARY, body[:9]) + client_frame(FIN, body[9:])
+        engine = Engine(1 << 20, DEFLATE)
+        stream = (bomb + between) * 50 + client_frame(FIN | CLOSE)
+        items = engine.receive_data(stream)
+        calls = 1
+        while engine.has_more:
+            assert sum(len(item) for item in items if isinstance(item, bytes)) <= 1 << 20
+            items = engine.receive_data(b"")
+            calls += 1
+        assert calls >= 50
+        assert plain(items[-1]) == ("Close", 1005, "")
+
+    def test_what_waits_is_read_in_front_of_what_follows(self):
+        bomb = client_frame(FIN | RSV1 | BINARY, compress(bytes(1 << 20), 15))
+        engine = Engine(1 << 20, DEFLATE)
+        assert len(engine.receive_data(bomb * 2 + client_frame(FIN | TEXT, b"after"))) == 1
+        assert engine.has_more
+        assert not engine.resting
+        assert engine.receive_data(client_frame(FIN | TEXT, b"later")) == [bytes(1 << 20), "after", "later"]
+        assert not engine.has_more
+        assert engine.resting
 
 
 class TestCost:

@@ -58,7 +58,12 @@ def read(
 ) -> list[object]:
     """Everything that a fresh engine says to ``chunks``."""
     engine = Engine(max_bytes, deflate)
-    return [plain(item) for chunk in chunks for item in engine.receive_data(chunk)]
+    items = []
+    for chunk in chunks:
+        items += engine.receive_data(chunk)
+        while engine.has_more:
+            items += engine.receive_data(b"")
+    return [plain(item) for item in items]
 
 
 def read_codes(

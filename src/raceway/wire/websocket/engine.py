@@ -19,28 +19,39 @@ _OVER = Reader(0, False)
 _OVER.closed = True
 
 
+INFLATED_BYTES_PER_CALL = 1 << 20
+"""How much one call may inflate before it stops: one read of bombs may hold hundreds, each within the limit."""
+
+
 class Engine:
     """Read what one client sends after the handshake (RFC 6455, RFC 7692). Between messages it holds nothing.
 
     ``max_message_bytes`` bounds a message, inflated; ``deflate`` is what ``read_upgrade`` agreed to.
     """
 
-    __slots__ = ("_reader", "deflate", "max_message_bytes")
+    __slots__ = ("_reader", "_room_bytes", "deflate", "max_message_bytes")
 
     def __init__(self, max_message_bytes: int, deflate: Deflate | None) -> None:
         self.max_message_bytes = max_message_bytes
         self.deflate = deflate
+        self._room_bytes = INFLATED_BYTES_PER_CALL
         self._reader: Reader | None = None
 
     @property
     def resting(self) -> bool:
-        """The client is between two messages."""
+        """The client is between two messages, and all that came has been read."""
         return self._reader is None
+
+    @property
+    def has_more(self) -> bool:
+        """Some of what came has not been read: call ``receive_data(b"")`` once the messages are dealt with."""
+        return self._reader is not None and self._reader.has_more
 
     def receive_data(self, data: bytes) -> list[Incoming]:
         """Return what ``data`` completes, in order; never raises.
 
         After a ``Close`` or a ``Violation``, always the last item, every further call returns nothing.
+        Look at ``has_more`` afterwards if ``deflate`` is not ``None``.
         """
         items: list[Incoming] = []
         at = 0
@@ -55,13 +66,18 @@ class Engine:
             while at < len(data):
                 if reader is None:
                     reader = self._reader = Reader(self.max_message_bytes, self.deflate is not None)
+                if self._room_bytes <= 0:
+                    reader.keep(data[at:])
+                    break
                 at = reader.receive(data, at, items)
                 if reader.closed:
                     self._reader = _OVER
                     return items
                 if reader.resting:
+                    self._room_bytes -= reader.inflated_bytes
                     reader = self._reader = None
                     at = self._read_whole(data, at, items)
+            self._room_bytes = INFLATED_BYTES_PER_CALL
         except Broken as broken:
             items.append(Violation(broken.code, broken.reason))
             self._reader = _OVER
@@ -101,7 +117,10 @@ class Engine:
             masked = data[start:stop] if length < 65536 else memoryview(data)[start:stop]
             payload = apply_mask(masked, data[start - 4 : start])
             if first & RSV1:
+                if self._room_bytes <= 0:
+                    return at
                 payload = inflate(payload, limit)
+                self._room_bytes -= len(payload)
             items.append(payload.decode() if first & TEXT else payload)
             at = stop
         return at

@@ -24,6 +24,8 @@ class Reader:
     message in small pieces costs no more than in large ones, and what is held is the message so far.
 
     ``closed``: a close frame was read; pass nothing more. ``max_bytes`` bounds a message, inflated.
+    ``inflated_bytes``: the size of the compressed message at which ``receive`` stopped, if it was one.
+    ``has_more``: whole frames are kept.
     """
 
     __slots__ = (
@@ -40,13 +42,17 @@ class Reader:
         "_opcode",
         "_text",
         "closed",
+        "has_more",
+        "inflated_bytes",
     )
 
     def __init__(self, max_bytes: int, may_deflate: bool) -> None:
         self._max_bytes = max_bytes
         self._may_deflate = may_deflate
         self.closed = False
-        self._kept = b""  # the beginning of a frame head whose end has not arrived
+        self.has_more = False
+        self.inflated_bytes = 0
+        self._kept = b""  # the beginning of a frame head whose end has not arrived; frames if has_more
         # The frame whose payload is being read, if any.
         self._opcode: int | None = None
         self._fin = False
@@ -65,9 +71,15 @@ class Reader:
         return self._message is None and self._opcode is None and not self._kept
 
     def take_kept(self) -> bytes:
-        """Give back the cut frame head of the last call: it goes in front of what follows."""
+        """Give back what was kept: it goes in front of what follows."""
         kept, self._kept = self._kept, b""
+        self.has_more = False
         return kept
+
+    def keep(self, frames: bytes) -> None:
+        """Keep frames for which there is no room now."""
+        self._kept = frames
+        self.has_more = True
 
     def receive(self, data: bytes, at: int, items: list[Incoming]) -> int:
         """Read ``data`` from ``at`` until at rest or out of data; append to ``items``; say where it stopped.
@@ -88,7 +100,9 @@ class Reader:
             if self._left_bytes:
                 return at
             self._end_frame(items)
-            if self.closed or (self._message is None and (at == len(data) or data[at] in _WHOLE)):
+            if self.closed:
+                return at
+            if self._message is None and (self.inflated_bytes or at == len(data) or data[at] in _WHOLE):
                 return at
 
     def _read_head(self, data: bytes, at: int) -> int:
@@ -205,6 +219,7 @@ class Reader:
         if self._inflater is not None:
             message += self._inflater.finish()
             self._inflater = None
+            self.inflated_bytes = len(message)
         self._cut = b""
         return message.decode() if self._text else bytes(message)
 
