@@ -117,6 +117,14 @@ def test_common_field_names_share_one_object() -> None:
         assert first is second
 
 
+def test_names_with_an_underscore_are_dropped() -> None:
+    request = only(
+        head(b"X_User: admin", b"X-User: me", b"_: a", b"Content_Length: 5", b"transfer_encoding: chunked")
+    )
+    assert request.headers == [(b"host", b"a"), (b"x-user", b"me")]
+    assert request.ends_here
+
+
 def test_trailers_are_not_headers() -> None:
     events = read(chunked(b"1\r\nx\r\n0\r\nX-Trailer: 1\r\nCookie: admin\r\n\r\n"))
     assert isinstance(events[0], Request)

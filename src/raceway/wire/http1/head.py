@@ -9,12 +9,17 @@ from raceway.wire.events import Request
 from raceway.wire.http1 import rules
 from raceway.wire.http1.rules import Refusal
 
+_DIGIT_1 = ord("1")
+
+_UNDERSCORED = b"_"
+"""In place of any name with an underscore."""
+
 
 class _FieldNames(dict[bytes, bytes]):
     """Field names as clients write them to their lower-case form; the common ones share one object each."""
 
     def __missing__(self, name: bytes) -> bytes:
-        return name.lower()
+        return _UNDERSCORED if b"_" in name else name.lower()
 
 
 _COMMON = b"""
@@ -58,26 +63,9 @@ def read_head(head: bytes, line_end: int, field_count: int) -> tuple[Request, in
 
     ``line_end`` is where the request line ends, ``field_count`` how many lines follow it before the empty
     one. The length is in bytes, or ``CHUNKED``. Raises ``Refusal``.
-
-    Each head has a parser of its own, made for it: that costs a third of a microsecond, keeps nothing on an
-    idle connection, and no state (a body, an upgrade, an end of keep-alive) can spill from one message into
-    the next.
     """
     method, target, version = rules.request_line(head[:line_end])
-    parsed = _Fields()
-    fields = parsed.fields
-    agreed = True
-    try:
-        HttpRequestParser(parsed).feed_data(head if head[line_end - 1] < 50 else _as_http_1_1(head, line_end))
-    except HttpParserUpgrade:
-        # llhttp leaves HTTP here and looks for no body, whether or not the upgrade is one that we know.
-        agreed = False
-    except HttpParserError as error:
-        if len(fields) == field_count:
-            rules.body_length(fields, version)
-        raise Refusal(400, f"{error}.") from None
-    if len(fields) != field_count or b"\x85" in head:
-        raise Refusal(400, "Invalid header field.")
+    fields, ends = _parse(head, line_end, field_count, version)
 
     if target.startswith(b"/"):
         raw_path, _, query_string = target.partition(b"?")
@@ -89,6 +77,10 @@ def read_head(head: bytes, line_end: int, field_count: int) -> tuple[Request, in
 
     last = dict(fields)
     duplicates = len(last) != field_count
+    if _UNDERSCORED in last:
+        # As in CGI: where names become variables, X_User is taken for X-User, which a proxy may vouch for.
+        fields[:] = [field for field in fields if field[0] != _UNDERSCORED]
+
     host = last.get(b"host")
     if host is not None:
         rules.check_host(host)
@@ -102,28 +94,23 @@ def read_head(head: bytes, line_end: int, field_count: int) -> tuple[Request, in
     length = 0
     if b"content-length" in last or b"transfer-encoding" in last:
         length = rules.body_length(fields, version)
-    # The two readers of this head must agree on whether a body follows.
-    if agreed and parsed.complete != (length == 0):
+    if ends is not None and ends != (length == 0):
         raise Refusal(400, "Ambiguous request body.")
 
     keep_alive = version == "1.1"
     upgrade = None
     connection = last.get(b"connection")
-    if connection is not None:
-        if connection == b"keep-alive" and not duplicates:
-            keep_alive = True
-        else:
-            options = rules.tokens(fields, b"connection")
-            keep_alive = b"close" not in options and (keep_alive or b"keep-alive" in options)
-            if b"upgrade" in options and version == "1.1" and length == 0:
-                # What follows a body could be taken for the new protocol's first bytes, so no body may be
-                # there.
-                upgrade = "websocket" if b"websocket" in rules.tokens(fields, b"upgrade") else None
+    if connection is None:
+        pass
+    elif connection == b"keep-alive" and not duplicates:
+        keep_alive = True
+    else:
+        options = rules.tokens(fields, b"connection")
+        keep_alive = b"close" not in options and (keep_alive or b"keep-alive" in options)
+        # Bytes of a body could be taken for the new protocol's, so a request with a body upgrades nothing.
+        if b"upgrade" in options and version == "1.1" and length == 0:
+            upgrade = "websocket" if b"websocket" in rules.tokens(fields, b"upgrade") else None
 
-    # An HTTP/1.0 client cannot be waiting (RFC 9110 section 10.1.1).
-    expects_continue = (
-        b"expect" in last and version == "1.1" and rules.expects_continue(fields) and length != 0
-    )
     return (
         Request(
             method,
@@ -134,11 +121,39 @@ def read_head(head: bytes, line_end: int, field_count: int) -> tuple[Request, in
             version,
             keep_alive,
             length == 0,
-            expects_continue,
+            b"expect" in last and rules.expects_continue(fields, version) and length != 0,
             upgrade,
         ),
         length,
     )
+
+
+def _parse(head: bytes, line_end: int, field_count: int, version: str) -> tuple[Headers, bool | None]:
+    """Let llhttp check and split a head; return its fields, and whether the request ends with it.
+
+    ``None``: llhttp does not say, as it leaves HTTP at any upgrade, also at one that is not for us.
+
+    Each head has a parser of its own: making one costs a third of a microsecond, nothing is kept on an idle
+    connection, and no state (a body, an upgrade, an end of keep-alive) can spill from one message into the
+    next.
+    """
+    parsed = _Fields()
+    fields = parsed.fields
+    ends: bool | None
+    try:
+        HttpRequestParser(parsed).feed_data(
+            head if head[line_end - 1] <= _DIGIT_1 else _as_http_1_1(head, line_end)
+        )
+        ends = parsed.complete
+    except HttpParserUpgrade:
+        ends = None
+    except HttpParserError as error:
+        if len(fields) == field_count:
+            rules.body_length(fields, version)  # it may know a better answer to a transfer coding
+        raise Refusal(400, f"{error}.") from None
+    if len(fields) != field_count or b"\x85" in head:
+        raise Refusal(400, "Invalid header field.")
+    return fields, ends
 
 
 def _as_http_1_1(head: bytes, line_end: int) -> bytes:

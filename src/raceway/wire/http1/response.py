@@ -245,8 +245,8 @@ def error_response(
 ) -> bytes:
     """Return a whole plain-text response that ends the connection: the answer to a ``Violation``.
 
-    ``head``: the request's method was HEAD, so the body is left out. ``header_lines``: the server's own further
-    fields, each with its CRLF.
+    ``head``: the request's method was HEAD, so the body is left out. ``header_lines``: the server's own
+    further fields, each with its CRLF.
     """
     text = reason.encode() + b"\n"
     framing = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n"

@@ -193,8 +193,10 @@ def _check_codings(codings: list[bytes], version: str) -> None:
     raise Refusal(501, "Unknown transfer coding: this server decodes chunked only.")
 
 
-def expects_continue(fields: Headers) -> bool:
-    """Say whether the client waits for 100 (RFC 9110 section 10.1.1)."""
+def expects_continue(fields: Headers, version: str) -> bool:
+    """Say whether the client waits for 100 (RFC 9110 section 10.1.1); one that speaks HTTP/1.0 cannot."""
+    if version == "1.0":
+        return False
     expectations = tokens(fields, b"expect")
     if any(expectation != b"100-continue" for expectation in expectations):
         raise Refusal(417, "Unknown expectation.")
