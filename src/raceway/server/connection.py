@@ -132,7 +132,8 @@ class Connection(asyncio.Protocol):
 
     def expect_read(self, after_s: float) -> None:
         """The client owes us something within ``after_s`` seconds."""
-        self.read_deadline = when = self.shared.loop.time() + after_s
+        # The last tick is at most a slot ago: adding one keeps the deadline from coming early.
+        self.read_deadline = when = self.shared.now + SLOT_S + after_s
         if when < self.slot * SLOT_S:
             self.shared.deadlines.watch(self)
 

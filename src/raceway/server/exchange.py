@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from raceway.errors import ClientDisconnected, InvalidMessage
 from raceway.server.scopes import base_scope
+from raceway.server.tasks import start_task
 from raceway.types import Event
 from raceway.wire.events import Body, End, HttpEvent, Request, Violation
 from raceway.wire.http1 import Http1Response
@@ -26,42 +27,23 @@ FILE_PIECE_BYTES: Final = 256 * 1024
 class HttpExchange:
     """Run the application for one request; ``receive`` and ``send`` are what it is called with."""
 
-    __slots__ = (
-        "asked_to_stop",
-        "began",
-        "body_complete",
-        "body_delivered",
-        "connection",
-        "continued",
-        "disconnected",
-        "is_event_stream",
-        "parts",
-        "receivers",
-        "request",
-        "response",
-        "sent_bytes",
-        "start_headers",
-        "status",
-        "unread_bytes",
-    )
+    # What a plain request never changes stays in the class: one is made per request, and its making is felt.
+    parts: list[bytes] | None = None  # of the body, not yet received by the application
+    receivers: list[asyncio.Future[None]] | None = None
+    unread_bytes = 0
+    sent_bytes = 0
+    body_delivered = False
+    disconnected = False
+    asked_to_stop = False
+    is_event_stream = False
+    began = 0.0
 
     def __init__(self, connection: HttpConnection, request: Request) -> None:
         self.connection = connection
         self.request = request
         self.response = self._new_response()
-        self.parts: list[bytes] | None = None
-        self.unread_bytes = 0
         self.body_complete = request.ends_here
-        self.body_delivered = False
         self.continued = not request.expects_continue
-        self.disconnected = False
-        self.asked_to_stop = False
-        self.is_event_stream = False
-        self.receivers: list[asyncio.Future[None]] | None = None
-        self.start_headers: Any = ()
-        self.status = 0
-        self.sent_bytes = 0
-        self.began = connection.shared.loop.time()
 
     def _new_response(self) -> Http1Response:
         request = self.request
@@ -88,7 +70,11 @@ class HttpExchange:
             }
         else:
             scope["extensions"] = {"http.response.pathsend": {}, "http.response.debug": {}}
-        connection.shared.start(self._run(scope), "raceway-http")
+        shared = connection.shared
+        if shared.access is not None:
+            self.began = shared.loop.time()
+        shared.running.add(self)
+        self.task = start_task(self._run(scope), shared.loop, "raceway-http")
 
     async def _run(self, scope: dict[str, Any]) -> None:
         shared = self.connection.shared
@@ -105,7 +91,7 @@ class HttpExchange:
         else:
             self._ended()
         finally:
-            shared.tasks.discard(asyncio.current_task())
+            shared.running.discard(self)
 
     def _ended(self) -> None:
         """The application is done with this request."""
@@ -311,14 +297,18 @@ class HttpExchange:
 
     def _completed(self) -> None:
         """The response is written to its end."""
-        self._log()
-        self.parts = None
-        self.unread_bytes = 0
-        self._wake()
         connection = self.connection
+        if connection.shared.access is not None:
+            self._log()
+        if self.parts is not None:
+            self.parts = None
+            self.unread_bytes = 0
+        if self.receivers is not None:
+            self._wake()
         if self.response.truncated:
             self._blame(None, "sent less than its Content-Length to")
-        if self.response.truncated or (not self.body_complete and not self.continued):
+            connection.close()
+        elif not self.body_complete and not self.continued:
             connection.close()
         elif self.body_complete:
             connection.exchange_over()

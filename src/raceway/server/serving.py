@@ -133,12 +133,12 @@ class Server:
         for connection in list(shared.connections):
             connection.drain()
         await self._wait_for_all(shared, STOP_GRACE_S)
-        for task in list(shared.tasks):
-            task.cancel()
+        for call in list(shared.running):
+            call.task.cancel()
         await self._wait_for_all(shared, STOP_GRACE_S)
-        if shared.tasks:
+        if shared.running:
             logger.error(
-                "%d tasks of the application did not end when they were cancelled.", len(shared.tasks)
+                "%d calls of the application did not end when they were cancelled.", len(shared.running)
             )
         for connection in list(shared.connections):
             connection.abort()
@@ -146,7 +146,7 @@ class Server:
 
     async def _wait_for_all(self, shared: Shared, timeout_s: float) -> None:
         until = shared.loop.time() + timeout_s
-        while (shared.connections or shared.tasks) and shared.loop.time() < until:  # noqa: ASYNC110
+        while (shared.connections or shared.running) and shared.loop.time() < until:  # noqa: ASYNC110
             await asyncio.sleep(POLL_S)
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import time
 from collections import Counter
-from collections.abc import Coroutine
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from raceway.server.access import AccessLog
 from raceway.server.config import Config
@@ -22,6 +20,12 @@ if TYPE_CHECKING:
     from raceway.server.connection import Connection
 
 logger = logging.getLogger("raceway.server")
+
+
+class Running(Protocol):
+    """A call of the application, and the task that it runs in."""
+
+    task: asyncio.Task[None]
 
 
 class Shared:
@@ -46,7 +50,7 @@ class Shared:
         self.connections: set[Connection] = set()
         self.refused: set[Connection] = set()  # those of them that are above a limit and are told so
         self.per_address: Counter[str] = Counter()
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.running: set[Running] = set()
         self.counters: Counter[str] = Counter()
         self.flusher = Flusher(loop.call_soon)
         self.deadlines = Deadlines(loop.time())
@@ -54,6 +58,7 @@ class Shared:
         self.proxies = TrustedProxies(config.forwarded_allow_ips)
         self.draining = False
         self.default_headers: dict[bytes, bytes] = {}
+        self.now = loop.time()  # of the last tick; fine enough for a deadline, and free
         self._stamped_s = 0
         self._ticker: asyncio.TimerHandle | None = None
 
@@ -68,20 +73,14 @@ class Shared:
             }
         if self.access is not None:
             self.access.tick(now_unix_s)
-        self.deadlines.tick(self.loop.time(), self._report)
+        self.now = self.loop.time()
+        self.deadlines.tick(self.now, self._report)
 
     def stop_ticking(self) -> None:
         if self._ticker is not None:
             self._ticker.cancel()
         if self.access is not None:
             self.access.flush()
-
-    def start(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Run ``coroutine`` in a task that the server owns until it is done."""
-        task = start_task(self.loop, coroutine, name)
-        if not task.done():
-            self.tasks.add(task)
-        return task
 
     def release_address(self, address: str) -> None:
         """A connection that was counted for ``address`` is gone."""
@@ -91,19 +90,3 @@ class Shared:
 
     def _report(self, error: Exception) -> None:
         logger.error("A deadline's callback raised.", exc_info=error)
-
-
-if sys.version_info >= (3, 12):
-
-    def start_task(
-        loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None], name: str
-    ) -> asyncio.Task[None]:
-        """Begin at once, in this pass of the loop; most requests need no second one."""
-        return asyncio.Task(coroutine, loop=loop, name=name, eager_start=True)
-
-else:
-
-    def start_task(
-        loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None], name: str
-    ) -> asyncio.Task[None]:
-        return asyncio.Task(coroutine, loop=loop, name=name)

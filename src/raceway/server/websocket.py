@@ -15,6 +15,7 @@ from raceway.registry.policy import POLICIES, Policy, PushQueue, Verdict
 from raceway.server.connection import Connection
 from raceway.server.deadlines import NEVER
 from raceway.server.scopes import base_scope
+from raceway.server.tasks import start_task
 from raceway.types import Event
 from raceway.wire.events import Request
 from raceway.wire.http1 import Http1Response
@@ -91,6 +92,7 @@ class WebSocketConnection(Connection):
         "receiver",
         "request",
         "state",
+        "task",
         "upgrade",
     )
 
@@ -142,7 +144,8 @@ class WebSocketConnection(Connection):
         }
         self.early = rest or None
         self.expect_read(shared.limits.ws_open_timeout_s)
-        shared.start(self._run(scope, send), "raceway-websocket")
+        shared.running.add(self)
+        self.task = start_task(self._run(scope, send), shared.loop, "raceway-websocket")
 
     async def _run(self, scope: dict[str, Any], send: Any) -> None:
         shared = self.shared
@@ -163,7 +166,7 @@ class WebSocketConnection(Connection):
                 shared.counters["application_errors"] += 1
             self._application_done(1000)
         finally:
-            shared.tasks.discard(asyncio.current_task())
+            shared.running.discard(self)
 
     def _application_done(self, code: int) -> None:
         """Nobody receives any more: end with ``code``, unless the client has ended the connection before."""
