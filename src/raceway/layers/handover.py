@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -73,12 +72,14 @@ class Handover:
                 logger.exception("A message from another thread could not be handed over.")
 
 
-_handovers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Handover] = weakref.WeakKeyDictionary()
+_handovers: dict[asyncio.AbstractEventLoop, Handover] = {}
 
 
 def handover_of(loop: asyncio.AbstractEventLoop) -> Handover:
-    """The one hand-over of ``loop``, so that what one thread does stays in order. Call it in the loop's thread."""
+    """The one hand-over of ``loop``, so that what one thread does stays in order."""
     handover = _handovers.get(loop)
     if handover is None:
+        for old in [old for old in _handovers if old.is_closed()]:
+            del _handovers[old]
         handover = _handovers[loop] = Handover(loop)
     return handover

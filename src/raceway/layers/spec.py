@@ -7,7 +7,7 @@ Everything is checked and encoded where it is sent, so that what works on one la
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -96,12 +96,6 @@ def encode_event(message: dict[Any, Any]) -> bytes:
     return _encoder.encode(message)
 
 
-def decode_event(encoded: bytes) -> dict[str, Any]:
-    """A fresh copy of an event; tuples come back as lists."""
-    event: dict[str, Any] = _decoder.decode(encoded)
-    return event
-
-
 def _exact(value: object) -> object:
     """The plain form of a ``str`` (``SafeString``), ``bytes``, ``int`` or ``float`` of a subclass."""
     if isinstance(value, str):
@@ -116,7 +110,9 @@ def _exact(value: object) -> object:
 
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_exact)
-_decoder = msgspec.msgpack.Decoder()
+
+decode_event: Callable[[bytes], dict[str, Any]] = msgspec.msgpack.Decoder().decode
+"""A fresh copy of an event each time; tuples come back as lists."""
 
 
 def _require_portable(value: Any, path: tuple[object, ...]) -> None:

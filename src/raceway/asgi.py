@@ -1,0 +1,71 @@
+"""The application of a project: Django for HTTP, the project's ``routing`` module for WebSockets.
+
+``project/asgi.py``::
+
+    from raceway.asgi import get_application
+
+    application = get_application()
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, cast
+
+from django.apps import apps
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+
+from raceway.conf import get_settings
+from raceway.errors import ConfigurationError
+from raceway.origin import AllowedHostsOriginValidator
+from raceway.routing import ProtocolTypeRouter, URLRouter
+from raceway.types import ASGIApplication
+
+
+def get_application() -> ProtocolTypeRouter:
+    """Make the application; sets Django up.
+
+    WebSockets pass the origin check (``ALLOWED_HOSTS``), get ``scope["session"]`` and ``scope["user"]`` where
+    those apps are installed, and go to ``websocket_urlpatterns``. Raises ``ConfigurationError`` if the routing
+    module that ``RACEWAY["ROUTING"]`` names is not there.
+    """
+    http = cast(ASGIApplication, get_asgi_application())
+    websocket: ASGIApplication = URLRouter(get_websocket_urlpatterns())
+    if apps.is_installed("django.contrib.auth"):
+        from raceway.auth import AuthMiddlewareStack
+
+        websocket = AuthMiddlewareStack(websocket)
+    elif apps.is_installed("django.contrib.sessions"):
+        from raceway.sessions import SessionMiddlewareStack
+
+        websocket = SessionMiddlewareStack(websocket)
+    return ProtocolTypeRouter({"http": http, "websocket": AllowedHostsOriginValidator(websocket)})
+
+
+def get_websocket_urlpatterns() -> list[Any]:
+    """The ``websocket_urlpatterns`` of the project's routing module; none if there is no such module."""
+    name = routing_name()
+    try:
+        module = import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # the module is there; what it imports is not
+        if get_settings().routing is None:
+            return []
+        raise ConfigurationError(f"RACEWAY['ROUTING'] names {name!r}, which is not there.") from error
+    try:
+        return list(module.websocket_urlpatterns)
+    except AttributeError:
+        raise ConfigurationError(
+            f"{name} has no websocket_urlpatterns: a list of path(..., SomeConsumer.as_asgi())."
+        ) from None
+
+
+def routing_name() -> str:
+    """The module that ``RACEWAY["ROUTING"]`` names, or ``routing`` beside the root URLconf."""
+    given = get_settings().routing
+    if given is not None:
+        return given
+    package = settings.ROOT_URLCONF.rpartition(".")[0]
+    return f"{package}.routing" if package else "routing"

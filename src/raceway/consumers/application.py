@@ -1,0 +1,41 @@
+"""A consumer class as an ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from raceway.consumers.connection import Connection, Prepare
+from raceway.consumers.handlers import Handlers, handlers_of
+from raceway.types import Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from raceway.consumers.base import Consumer
+
+
+class ConsumerApplication:
+    """Make one instance of ``consumer_class`` for each connection; what ``as_asgi()`` returns."""
+
+    def __init__(self, consumer_class: type[Consumer], initkwargs: dict[str, Any]) -> None:
+        self.consumer_class = consumer_class
+        self.consumer_initkwargs = initkwargs
+        self._handlers: Handlers = handlers_of(consumer_class)  # type: ignore[arg-type]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.raceway_begin(scope, receive, send)
+
+    def raceway_begin(
+        self, scope: Scope, receive: Receive, send: Send, prepare: Prepare | None = None
+    ) -> Coroutine[Any, Any, None]:
+        """What ``__call__`` does, without a frame that every message would pass; ``prepare`` runs first."""
+        if f"{scope['type']}.disconnect" not in self._handlers.client:
+            raise ValueError(
+                f"{self.consumer_class.__qualname__} does not serve {scope['type']!r} connections"
+            )
+        return Connection(self._handlers, scope, receive, send).run(self._make, prepare)
+
+    def _make(self) -> Consumer:
+        return self.consumer_class(**self.consumer_initkwargs)
+
+    def __repr__(self) -> str:
+        return f"<ConsumerApplication of {self.consumer_class.__qualname__}>"

@@ -1,0 +1,86 @@
+"""What all consumer classes have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Coroutine, Iterable
+from threading import get_ident
+from typing import Any
+
+from asgiref.sync import async_to_sync
+
+from raceway.consumers.application import ConsumerApplication
+from raceway.consumers.connection import Connection
+from raceway.done import DONE
+from raceway.errors import InvalidChannelLayerError
+from raceway.layers import ChannelLayer, Group
+from raceway.layers.channel import as_client_message
+from raceway.layers.spec import require_group_name
+from raceway.types import Scope
+
+
+class Consumer:
+    """One connection's code: an instance lives as long as the connection.
+
+    Methods may be ``async def`` or ``def``, mixed: the first run in the event loop, the others in a thread of
+    their own. They run one at a time. Public methods that no base of Raceway has are handlers of layer events:
+    ``{"type": "chat.message", ...}`` calls ``chat_message(event)``.
+    """
+
+    channel_layer_alias: str = "default"
+    groups: Iterable[str] | None = None
+    """The groups that the connection is in from the beginning to the end; may be a property."""
+    disconnect_grace_s: float | None = None
+    """How long a handler may go on after its client has gone; ``None``: ``RACEWAY["DISCONNECT_GRACE_S"]``."""
+
+    scope: Scope
+    """What is known of the connection (ASGI); ``scope["user"]``, ``scope["url_route"]["kwargs"]`` ..."""
+    channel_layer: ChannelLayer | None = None
+    channel_name: str = ""
+    """What ``Channel(name)`` and ``Group.add(name)`` take to reach this connection."""
+    closed: bool = False
+    """The connection has ended, or is about to: sending raises ``ClientDisconnected``."""
+
+    _connection: Connection
+
+    @classmethod
+    def as_asgi(cls, **initkwargs: Any) -> ConsumerApplication:
+        """An ASGI application that makes one instance, with ``initkwargs``, for each connection."""
+        return ConsumerApplication(cls, initkwargs)
+
+    def group_send(self, group: str, message: dict[str, Any]) -> Awaitable[None]:
+        """Send to every member of a group, as ``raceway.Group(group).send`` does."""
+        if get_ident() != self._connection.thread:
+            Group(group, self.channel_layer_alias).send(message)
+            return DONE
+        require_group_name(group)
+        layer = self._require_layer()
+        return layer.start_publish(group, layer.prepare(as_client_message(message)))
+
+    def on_error(self, error: Exception, event: Any) -> Any:
+        """Decide what an exception does: raise to end the connection (1011), return to go on.
+
+        ``event`` is what was being handled, if it was an event. The default raises ``error``, for the server to log.
+        """
+        raise error
+
+    def _require_layer(self) -> ChannelLayer:
+        if self.channel_layer is None:
+            raise InvalidChannelLayerError(
+                f"{type(self).__qualname__} needs the channel layer {self.channel_layer_alias!r}, which "
+                "CHANNEL_LAYERS does not have."
+            )
+        return self.channel_layer
+
+    def _call(self, hook: str, *args: Any, **kwargs: Any) -> Awaitable[Any]:
+        """Call a hook as its kind wants; from a handler's own thread, directly."""
+        connection = self._connection
+        if get_ident() == connection.thread:
+            return connection.hooks[hook](self, *args, **kwargs)
+        result = getattr(self, hook)(*args, **kwargs)
+        if isinstance(result, Coroutine):
+            async_to_sync(_wait)(result)
+        return DONE
+
+
+async def _wait(result: Awaitable[Any]) -> None:
+    await result

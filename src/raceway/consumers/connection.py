@@ -1,0 +1,436 @@
+"""The one runtime under all consumer classes: a mailbox, and the task that empties it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Final
+
+from asgiref.sync import ThreadSensitiveContext
+
+from raceway.conf import get_settings
+from raceway.consumers.handlers import Handlers
+from raceway.consumers.outbox import Outbox
+from raceway.consumers.threads import LentThread
+from raceway.done import DONE
+from raceway.errors import ClientDisconnected, DenyConnection, StopConsumer
+from raceway.layers import decode_event, get_channel_layer
+from raceway.layers.handover import handover_of
+from raceway.layers.spec import client_message
+from raceway.registry import Closing
+from raceway.types import Event, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from raceway.consumers.base import Consumer
+
+logger = logging.getLogger("raceway.consumers")
+
+NORMAL: Final = 1000
+ABNORMAL: Final = 1006
+INTERNAL_ERROR: Final = 1011
+
+PUMPED_EVENTS: Final = 32
+"""Client messages that may wait for handlers before the pump stops receiving."""
+
+UNKNOWN_TYPES: Final = 1000
+"""Types without a handler that are remembered, so that each is logged once."""
+
+Prepare = Callable[[Scope], Awaitable[Scope]]
+"""Connect-time work: returns the scope that the consumer gets, or raises ``DenyConnection``."""
+
+_unknown_types: set[tuple[type, object]] = set()
+
+
+class Connection:
+    """Feed one consumer with what its client and its layer send, one at a time and in order, until it ends.
+
+    ``put`` (from the client) and ``deliver`` (from the layer) fill the mailbox; ``run`` is the only task and
+    empties it. A disconnect overtakes: the consumer is ``closed`` at once, what is in hand has
+    ``disconnect_grace_s`` to finish, and the disconnect hook is called exactly once, however it ends.
+    """
+
+    __slots__ = (
+        "_accepted",
+        "_begun",
+        "_client_waiting",
+        "_close_code",
+        "_drained",
+        "_gone",
+        "_grace",
+        "_handlers",
+        "_layer_capacity",
+        "_layer_waiting",
+        "_loop",
+        "_mailbox",
+        "_outbox",
+        "_overtaken",
+        "_protocol",
+        "_pump",
+        "_receive",
+        "_room",
+        "_send",
+        "_send_now",
+        "_server_push",
+        "_task",
+        "_waiter",
+        "calls_in_thread",
+        "consumer",
+        "dropped",
+        "hooks",
+        "scope",
+        "thread",
+    )
+
+    def __init__(self, handlers: Handlers, scope: Scope, receive: Receive, send: Send) -> None:
+        self._handlers = handlers
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+        self._protocol: str = scope["type"]
+        self._mailbox: deque[Event | bytes | Exception] = deque()
+        self._client_waiting = 0
+        self._layer_waiting = 0
+        self._layer_capacity = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._begun = False
+        self._accepted = False
+        self._gone: Event | None = None
+        self._close_code = ABNORMAL
+        self._grace: asyncio.TimerHandle | None = None
+        self._overtaken = False
+        self._send_now: Callable[[Event], asyncio.Future[None] | None] | None = None
+        self._server_push: Callable[..., object] | None = None
+        self._outbox: Outbox | None = None
+        self._pump: asyncio.Task[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._drained: Callable[[], object]
+        self._task: asyncio.Task[Any]
+        self.calls_in_thread = 0
+        self.dropped = 0
+        self.consumer: Consumer
+        self.hooks = handlers.hooks
+        self.thread = 0
+
+    async def run(self, make: Callable[[], Consumer], prepare: Prepare | None) -> None:
+        """Handle everything that comes, in order, until the connection has ended; then clean up."""
+        async with ThreadSensitiveContext(executor=LentThread()):
+            if not await self._open(make, prepare):
+                return
+            consumer, mailbox, client_hooks = self.consumer, self._mailbox, self._handlers.client
+            try:
+                while True:
+                    if not mailbox:
+                        if consumer.closed:
+                            break
+                        self._waiter = self._loop.create_future()
+                        await self._waiter
+                        continue
+                    item = mailbox.popleft()
+                    try:
+                        if isinstance(item, bytes):
+                            self._layer_waiting -= 1
+                            await self._start_handler(item)
+                        elif isinstance(item, Exception):
+                            raise item
+                        else:
+                            await client_hooks[item["type"]](consumer, item)
+                    except asyncio.CancelledError:
+                        if not self._overtaken or self._task.uncancel():
+                            raise
+                    except Exception as error:
+                        await self._failed(error, item)
+                    if not isinstance(item, bytes):
+                        self._client_waiting -= 1
+                        if self._client_waiting <= 0:
+                            self._drained()
+            except GeneratorExit:
+                self._close_channel()  # the loop has gone, nothing can be awaited any more
+                raise
+            except StopConsumer:
+                await self._end(NORMAL)
+            except BaseException as error:
+                await self._end(INTERNAL_ERROR if isinstance(error, Exception) else ABNORMAL, error)
+                raise
+            else:
+                await self._end(self._close_code)
+
+    # What fills the mailbox, in the loop's thread
+
+    def put(self, event: Event) -> None:
+        """Take one event from the server."""
+        if event["type"] == "websocket.disconnect":
+            self._client_gone(event)
+            return
+        self._client_waiting += 1
+        self._mailbox.append(event)
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def deliver(self, encoded: bytes) -> bool:
+        """Take one event from the layer; ``False``, and it is lost, if ``capacity`` of them wait already."""
+        if self._layer_waiting >= self._layer_capacity:
+            if not self.dropped:
+                logger.warning(
+                    "The mailbox of %s is full: %d messages wait for %s. Newer ones are dropped.",
+                    self.consumer.channel_name,
+                    self._layer_waiting,
+                    type(self.consumer).__qualname__,
+                )
+            self.dropped += 1
+            return False
+        if self.consumer.closed:
+            return True
+        self._layer_waiting += 1
+        self._mailbox.append(encoded)
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+        return True
+
+    def close(self, closing: Closing) -> None:
+        """Close as a group message says; it does not wait for handlers."""
+        if not self.consumer.closed:
+            self.send({"type": "websocket.close", **closing._asdict()})
+
+    def _tell(self, error: Exception) -> None:
+        """Have ``error`` treated as if a handler had raised it."""
+        if isinstance(error, ClientDisconnected):
+            return
+        self._mailbox.append(error)
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # The end, seen from the client
+
+    def _client_gone(self, event: Event) -> None:
+        self._gone = event
+        self.consumer.closed = True
+        self._keep_client_events()
+        if self._waiter is not None:
+            self._wake()
+            return
+        grace_s = self.consumer.disconnect_grace_s
+        if grace_s is None:
+            grace_s = get_settings().disconnect_grace_s
+        self._grace = self._loop.call_later(grace_s, self._overtake)
+
+    def _overtake(self) -> None:
+        """The handler in hand has had its time. A thread cannot be stopped, so it is waited for."""
+        self._mailbox.clear()
+        self._overtaken = True
+        if not self.calls_in_thread:
+            self._task.cancel()
+
+    def _keep_client_events(self) -> None:
+        """What the client said before it left is still handled, as far as the grace lasts; layer events are not."""
+        kept = [item for item in self._mailbox if type(item) is not bytes]
+        self._mailbox.clear()
+        self._mailbox.extend(kept)
+
+    # Calling handlers
+
+    def _start_handler(self, encoded: bytes) -> Awaitable[Any]:
+        event = decode_event(encoded)
+        kind = event.get("type")
+        handler = self._handlers.events.get(kind.replace(".", "_")) if type(kind) is str else None
+        if handler is not None:
+            return handler(self.consumer, event)
+        if kind == "websocket.send":
+            return self.send(event)
+        cls = type(self.consumer)
+        if (cls, kind) not in _unknown_types and len(_unknown_types) < UNKNOWN_TYPES:
+            _unknown_types.add((cls, kind))
+            logger.warning(
+                "%s has no handler for messages of type %r: they are dropped.", cls.__qualname__, kind
+            )
+        return DONE
+
+    async def _failed(self, error: Exception, item: Event | bytes | Exception) -> None:
+        """A handler raised ``error``: quiet if its client has gone, else the consumer decides."""
+        if isinstance(error, StopConsumer):
+            raise error
+        if isinstance(error, ClientDisconnected):
+            return
+        event = decode_event(item) if isinstance(item, bytes) else None if item is error else item
+        await self.hooks["on_error"](self.consumer, error, event)
+
+    # Sending
+
+    def send(self, event: Event) -> Awaitable[None]:
+        """Send now, from any thread; awaiting what is returned waits for room.
+
+        Raises ``ClientDisconnected`` when the connection is closed, and what the server says of ``event``.
+        """
+        if get_ident() != self.thread:
+            return self._send_from_thread(event)
+        if self.consumer.closed:
+            raise ClientDisconnected("The connection is closed.")
+        if self._send_now is not None:
+            room = self._send_now(event)
+            if room is not None:
+                room.add_done_callback(_retrieve)
+        else:
+            assert self._outbox is not None
+            room = None
+            sent = self._outbox.add(event)
+        if event["type"] != "websocket.send":
+            self._note(event)
+        if self._send_now is None:
+            return sent
+        return DONE if room is None else room
+
+    def _note(self, event: Event) -> None:
+        if event["type"] == "websocket.accept":
+            self._accepted = True
+        elif event["type"] == "websocket.close":
+            if self._accepted:
+                self._close_code = event.get("code") or NORMAL
+            self.consumer.closed = True
+            self._mailbox.clear()
+            self._wake()
+
+    def _send_from_thread(self, event: Event) -> Awaitable[None]:
+        if self.consumer.closed:
+            raise ClientDisconnected("The connection is closed.")
+        handover_of(self._loop)(self._send_handed, event)
+        return DONE
+
+    def _send_handed(self, event: Event) -> None:
+        """Send what a thread sent: it cannot wait, so a slow client's bound applies as for pushes."""
+        if self.consumer.closed:
+            return
+        try:
+            if self._server_push is not None and event["type"] == "websocket.send":
+                self._server_push(client_message(event.get("text"), event.get("bytes")), "close", None)
+            else:
+                self.send(event)
+        except Exception as error:
+            self._tell(error)
+
+    # Opening and ending
+
+    async def _open(self, make: Callable[[], Consumer], prepare: Prepare | None) -> bool:
+        """Do all that is done once; ``False`` if the connection was refused."""
+        self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self.thread = get_ident()
+        first = await self._receive()
+        if prepare is not None:
+            try:
+                self.scope = await prepare(self.scope)
+            except DenyConnection:
+                await self._send({"type": "websocket.close"})
+                return False
+        self.consumer = consumer = make()
+        consumer._connection = self
+        consumer.scope = self.scope
+        self._begun = first["type"] != "websocket.disconnect"
+        push = self._choose_lane()
+        self.put(first)
+        self._begin_receiving()
+        self._open_channel(push)
+        return True
+
+    def _choose_lane(self) -> Callable[..., object] | None:
+        """Send by the server's own functions if nobody wraps its ``send``; return what group messages go to."""
+        lane = self.scope.get("extensions", {}).get("raceway.push")
+        if lane is not None and lane["send"] is self._send:
+            self._send_now = lane["send_now"]
+            self._server_push = lane["push"]
+            push = self._server_push
+        else:
+            self._outbox = Outbox(self._send, self._tell)
+            push = self._outbox.push
+        return None if self._handlers.intercepts else push
+
+    def _open_channel(self, push: Callable[..., object] | None) -> None:
+        consumer = self.consumer
+        layer = consumer.channel_layer = get_channel_layer(consumer.channel_layer_alias)
+        if layer is not None:
+            consumer.channel_name = layer.new_channel_name()
+            self._layer_capacity = layer.capacity_of(consumer.channel_name)
+            layer.open(consumer.channel_name, self.deliver, push, self.close)
+
+    def _close_channel(self) -> None:
+        consumer = self.consumer
+        if consumer.channel_layer is not None:
+            consumer.channel_layer.close(consumer.channel_name)
+
+    def _begin_receiving(self) -> None:
+        lane = self.scope.get("extensions", {}).get("raceway.push")
+        if (
+            lane is not None
+            and lane["send"] is self._send
+            and lane.get("receive", self._receive) == self._receive
+        ):
+            self._drained = lane["listen"](self.put)
+        else:
+            self._drained = self._resume_pump
+            self._pump = self._loop.create_task(self._receive_all())
+
+    async def _receive_all(self) -> None:
+        """The pump: what a server without ``listen`` needs."""
+        try:
+            while self._gone is None:
+                self.put(await self._receive())
+                if self._client_waiting >= PUMPED_EVENTS:
+                    self._room = self._loop.create_future()
+                    await self._room
+        except Exception as error:
+            self._tell(error)
+
+    def _resume_pump(self) -> None:
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
+
+    async def _end(self, code: int, failure: BaseException | None = None) -> None:
+        """Leave the groups, let the consumer know, and let go of everything."""
+        consumer = self.consumer
+        consumer.closed = True
+        if self._grace is not None:
+            self._grace.cancel()
+        if consumer.channel_layer is not None:
+            consumer.channel_layer.leave_all(consumer.channel_name)
+        try:
+            if self._begun:
+                event = self._gone or {"type": f"{self._protocol}.disconnect", "code": code, "reason": ""}
+                await self._handlers.client[event["type"]](consumer, event)
+        except (StopConsumer, ClientDisconnected):
+            pass
+        except Exception:
+            if failure is None:
+                raise
+            logger.exception("%s.disconnect() failed too.", type(consumer).__qualname__)
+        finally:
+            self._close_channel()
+            await self._stop_tasks()
+
+    async def _stop_tasks(self) -> None:
+        if self._pump is not None:
+            self._pump.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._pump
+        if self._outbox is not None:
+            await self._outbox.finish(self._gone is not None)
+
+
+def _retrieve(room: asyncio.Future[None]) -> None:
+    """Whoever does not await a send does not hear that the client went away meanwhile."""
+    if not room.cancelled():
+        room.exception()

@@ -1,0 +1,68 @@
+"""Threads for ``def`` handlers and database calls: one bounded pool, lent out one call at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import cache
+from threading import Lock
+from typing import Any, ParamSpec, TypeVar
+
+from raceway.conf import get_settings
+from raceway.database import close_old_connections
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@cache
+def shared_pool() -> ThreadPoolExecutor:
+    """The process's pool, of ``RACEWAY["SYNC_THREADS"]`` threads."""
+    return ThreadPoolExecutor(get_settings().sync_threads, thread_name_prefix="raceway-sync")
+
+
+class LentThread(Executor):
+    """Run the calls of one connection one after another, each in a thread of the shared pool.
+
+    A thread is kept while calls wait and given back after them, with its old database connections closed. So
+    a connection never has two threads, and no two connections have the same one at a time.
+    """
+
+    def __init__(self) -> None:
+        self._calls: deque[Callable[[], None]] = deque()
+        self._has_thread = False
+        self._lock = Lock()
+
+    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+
+        def call() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(function(*args, **kwargs))
+                except BaseException as error:
+                    future.set_exception(error)
+
+        with self._lock:
+            self._calls.append(call)
+            if self._has_thread:
+                return future
+            self._has_thread = True
+        shared_pool().submit(self._work)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Nothing: the threads are the pool's."""
+
+    def _work(self) -> Any:
+        while True:
+            with self._lock:
+                if not self._calls:
+                    self._has_thread = False
+                    return
+                call = self._calls.popleft()
+            try:
+                call()
+            finally:
+                close_old_connections()

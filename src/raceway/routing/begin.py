@@ -1,0 +1,45 @@
+"""How Raceway's own applications call each other: connect-time work leaves the stack.
+
+An ``async def __call__`` that awaits the next application stays on the stack for the life of the connection, and
+is resumed for each message. So routers and middleware hand on instead of awaiting: ``raceway_begin`` returns the
+innermost coroutine, and takes along, as ``prepare``, what is to be done before the connection begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from asgiref.sync import ThreadSensitiveContext
+
+from raceway.errors import DenyConnection
+from raceway.routing.refuse import refuse
+from raceway.types import ASGIApplication, Receive, Scope, Send
+
+Prepare: TypeAlias = Callable[[Scope], Awaitable[Scope]]
+"""Connect-time work: returns the scope to go on with, or raises ``DenyConnection``."""
+
+
+def begin(
+    application: ASGIApplication, scope: Scope, receive: Receive, send: Send, prepare: Prepare | None = None
+) -> Awaitable[None]:
+    """Call ``application``, after ``prepare``; without a frame of our own if it is one of Raceway's."""
+    hand_on = getattr(application, "raceway_begin", None)
+    if hand_on is not None:
+        begun: Awaitable[None] = hand_on(scope, receive, send, prepare)
+        return begun
+    if prepare is None:
+        return application(scope, receive, send)
+    return _prepare_and_call(application, scope, receive, send, prepare)
+
+
+async def _prepare_and_call(
+    application: ASGIApplication, scope: Scope, receive: Receive, send: Send, prepare: Prepare
+) -> None:
+    try:
+        async with ThreadSensitiveContext():
+            scope = await prepare(scope)
+    except DenyConnection:
+        await refuse(scope, receive, send, 403, "Forbidden")
+        return
+    await application(scope, receive, send)

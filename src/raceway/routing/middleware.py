@@ -1,0 +1,43 @@
+"""Middleware that works at the handshake, and then is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from functools import partial
+
+from raceway.routing.begin import Prepare, begin
+from raceway.types import ASGIApplication, Receive, Scope, Send
+
+
+class ConnectMiddleware:
+    """Change the scope of a connection, or deny it, before ``inner`` is called; subclass and write ``prepare``.
+
+    It never sees a message, so it costs none anything. To see them, write ASGI middleware that wraps ``receive``
+    or ``send``.
+    """
+
+    def __init__(self, inner: ASGIApplication) -> None:
+        self.inner = inner
+
+    @property
+    def is_path_router(self) -> bool:
+        """Whether a route to this is a prefix, because what is inside routes the rest of the path."""
+        return getattr(self.inner, "is_path_router", False)
+
+    async def prepare(self, scope: Scope) -> None:
+        """Add to ``scope``, which is a copy. Raise ``DenyConnection`` to refuse the connection."""
+        raise NotImplementedError
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.raceway_begin(scope, receive, send)
+
+    def raceway_begin(
+        self, scope: Scope, receive: Receive, send: Send, prepare: Prepare | None = None
+    ) -> Awaitable[None]:
+        """What ``__call__`` does, without staying on the stack."""
+        return begin(self.inner, scope, receive, send, partial(self._prepare, prepare))
+
+    async def _prepare(self, outer: Prepare | None, scope: Scope) -> Scope:
+        scope = dict(scope) if outer is None else await outer(scope)
+        await self.prepare(scope)
+        return scope

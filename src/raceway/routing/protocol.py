@@ -1,0 +1,46 @@
+"""Routing by kind of connection."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+
+from raceway.routing.begin import Prepare, begin
+from raceway.types import ASGIApplication, Receive, Scope, Send
+
+
+class ProtocolTypeRouter:
+    """Call the application that ``scope["type"]`` names: ``{"http": ..., "websocket": ...}``.
+
+    ``lifespan`` is answered if no application is named for it. Raises ``ValueError`` for other types.
+    """
+
+    def __init__(self, application_mapping: Mapping[str, ASGIApplication]) -> None:
+        self.application_mapping: dict[str, ASGIApplication] = {
+            "lifespan": answer_lifespan,
+            **application_mapping,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.raceway_begin(scope, receive, send)
+
+    def raceway_begin(
+        self, scope: Scope, receive: Receive, send: Send, prepare: Prepare | None = None
+    ) -> Awaitable[None]:
+        """What ``__call__`` does, without staying on the stack."""
+        try:
+            application = self.application_mapping[scope["type"]]
+        except KeyError:
+            raise ValueError(
+                f"No application configured for scope type {scope['type']!r}; there is one for "
+                f"{', '.join(map(repr, self.application_mapping))}"
+            ) from None
+        return begin(application, scope, receive, send, prepare)
+
+
+async def answer_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
+    """Tell the server that there is nothing to start and nothing to stop (ASGI lifespan 2.0)."""
+    while True:
+        event = await receive()
+        await send({"type": f"{event['type']}.complete"})
+        if event["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,21 @@
+"""Saying no to a connection that no application will have."""
+
+from __future__ import annotations
+
+from raceway.types import Receive, Scope, Send
+
+
+async def refuse(scope: Scope, receive: Receive, send: Send, status: int, reason: str) -> None:
+    """Answer ``status`` with ``reason`` as the body; where a server cannot, it refuses the WebSocket with 403
+    (ASGI WebSocket, "Denial Response")."""
+    await receive()
+    kind = scope["type"]
+    if kind == "websocket":
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close"})
+            return
+        kind = "websocket.http"
+    body = reason.encode()
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
+    await send({"type": f"{kind}.response.start", "status": status, "headers": headers})
+    await send({"type": f"{kind}.response.body", "body": body})
