@@ -73,9 +73,9 @@ class Running:
         self._thread.join(DEADLINE_S)
         assert not self._thread.is_alive(), "the server did not stop in time"
 
-    def run(self, coroutine: Any) -> Any:
+    def run(self, coroutine: Any, deadline_s: float = DEADLINE_S) -> Any:
         """Run a coroutine in the server's loop; return what it returns."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(DEADLINE_S)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(deadline_s)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function in the server's loop thread, within one pass of the loop."""
