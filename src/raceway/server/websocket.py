@@ -386,7 +386,7 @@ class WebSocketConnection(Connection):
             self.denial = denial = Http1Response("GET", "1.1", False)
             try:
                 denial.start(
-                    message["status"], message.get("headers", ()), False, self.shared.default_headers
+                    message.get("status"), message.get("headers", ()), False, self.shared.default_headers
                 )
             except BaseException:
                 self.denial = None
