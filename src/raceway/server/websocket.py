@@ -386,7 +386,10 @@ class WebSocketConnection(Connection):
             self.denial = denial = Http1Response("GET", "1.1", False)
             try:
                 denial.start(
-                    message.get("status"), message.get("headers", ()), False, self.shared.default_headers
+                    message.get("status"),  # type: ignore[arg-type]  # it checks
+                    message.get("headers", ()),
+                    False,
+                    self.shared.default_headers,
                 )
             except BaseException:
                 self.denial = None
