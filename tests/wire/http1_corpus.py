@@ -82,6 +82,7 @@ VALID: dict[str, tuple[bytes, list[Told]]] = {
     ),
     "one empty line before": (b"\r\n" + head(), ["GET /"]),
     "four empty lines before": (b"\r\n" * 4 + head(), ["GET /"]),
+    "four empty lines before each": ((b"\r\n" * 4 + head()) * 2, ["GET /", "GET /"]),
     "empty line between": (head() + b"\r\n" + head(start=b"GET /2 HTTP/1.1"), ["GET /", "GET /2"]),
     # Target forms
     "absolute-form": (head(start=b"GET http://example.com:8000/x?q HTTP/1.1"), ["GET /x?q"]),
@@ -123,6 +124,7 @@ VALID: dict[str, tuple[bytes, list[Told]]] = {
     "close": (head(b"Connection: close") + b"anything\x00", ["GET / close"]),
     "close among options": (head(b"Connection: foo , CLOSE,bar") + head(), ["GET / close"]),
     "close in a second field": (head(b"Connection: keep-alive", b"connection: close"), ["GET / close"]),
+    "close in a first field": (head(b"connection: close", b"Connection: keep-alive"), ["GET / close"]),
     "not quite close": (head(b"Connection: closed") + head(), ["GET /", "GET /"]),
     "proxy-connection is nothing": (head(b"Proxy-Connection: close") + head(), ["GET /", "GET /"]),
     "close after a body": (

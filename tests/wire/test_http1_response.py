@@ -273,6 +273,12 @@ def test_ends_with_connection(given: dict[str, Any], expected: bool) -> None:
     assert response.ends_with_connection is expected
 
 
+def test_whole_body_does_not_end_with_connection() -> None:
+    response = responding(version="1.0")
+    response.body(b"a")
+    assert not response.ends_with_connection
+
+
 # Trailers
 
 

@@ -117,8 +117,6 @@ def unusual_target(method: str, target: bytes) -> tuple[bytes, bytes, bytes | No
     scheme, authority, raw_path, query = absolute.groups()
     if scheme.lower() not in (b"http", b"https"):
         raise Refusal(400, "The request target's scheme is neither http nor https.")
-    if b"@" in authority:
-        raise Refusal(400, "The request target names a user.")
     check_host(authority)
     if not raw_path:
         # RFC 9112 section 3.2.4: OPTIONS for the server as a whole, through a proxy.
