@@ -12,7 +12,7 @@ VENV ?= .venv
 
 python = $(VENV)/bin/python
 pip_install = $(python) -m pip install --quiet --disable-pip-version-check
-in_demo = cd examples/documents && $(abspath $(python))
+manage_demo = $(python) examples/documents/manage.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench clean venv
@@ -21,9 +21,9 @@ help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
 demo: $(VENV)/.installed
-	@$(in_demo) manage.py migrate --verbosity 0
-	@$(in_demo) manage.py seed
-	@$(in_demo) -m raceway serve config.asgi:application --port $(PORT)
+	@$(manage_demo) migrate --verbosity 0
+	@$(manage_demo) seed
+	@$(manage_demo) runserver $(PORT)
 
 test: check
 	@scripts/ensure-chromium

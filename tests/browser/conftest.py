@@ -77,20 +77,13 @@ class Demo:
     def manage(self, *arguments: str) -> None:
         subprocess.run([sys.executable, "manage.py", *arguments], cwd=DEMO, env=self.env, check=True)
 
-    def start(self, timeout_s: float = 20) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "raceway",
-            "serve",
-            "config.asgi:application",
-            "--port",
-            str(self.port),
-        ]
-        with self.log.open("wb") as log:
+    def start(self, timeout_s: float = 30) -> None:
+        command = [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{self.port}"]
+        with self.log.open("ab") as log:
+            begin = log.tell()
             self.process = subprocess.Popen(command, cwd=DEMO, env=self.env, stdout=log, stderr=log)
         deadline = time.monotonic() + timeout_s
-        while (address := re.search(r"http://127\.0\.0\.1:(\d+)", self.log.read_text())) is None:
+        while (address := re.search(r"http://127\.0\.0\.1:(\d+)", self.log.read_text()[begin:])) is None:
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.05)
@@ -103,12 +96,13 @@ class Demo:
             self.process = None
 
 
-@pytest.fixture
-def demo(tmp_path: Path) -> Iterator[Demo]:
-    demo = Demo(tmp_path)
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    demo = Demo(tmp_path_factory.mktemp("demo"))
     demo.manage("migrate", "--verbosity", "0")
     demo.manage("seed")
     demo.start()
     yield demo
     demo.kill()
+    print(demo.log.read_text())  # pytest shows it if the test failed
     assert "Traceback" not in demo.log.read_text()
