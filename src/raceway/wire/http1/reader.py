@@ -138,7 +138,7 @@ class Http1Reader:
             raise Refusal(431, "The header section is too large.")
         end += 4
         head = data[position:end]
-        field_count = head.count(b"\r\n") - 2
+        field_count = head.count(b"\n") - 2  # llhttp refuses a bare LF
         if field_count > limits.header_count:
             raise Refusal(431, "Too many header fields.")
         request, length = read_head(head, line_end - position, field_count)

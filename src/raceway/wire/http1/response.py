@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
 from raceway.errors import InvalidMessage
-from raceway.types import Headers
-from raceway.wire.http1.rules import TOKEN, tokens
+from raceway.wire.http1.rules import TOKEN, elements
 
 _TOKEN = re.compile(TOKEN)
 _NO_DEFAULTS: Mapping[bytes, bytes] = {}
@@ -107,13 +106,12 @@ class Http1Response:
         framing, missing = _write_fields(lines, headers, defaults)
         lines += missing.values()
         self._head = _joined(lines)
-        self._left = _UNKNOWN
-        self._options: list[bytes] | None = None
-        if framing:
-            self._left = _content_length(framing)
-            self._options = _connection_options(framing)
-            if b"close" in self._options:
-                self.keep_alive = False
+        length = framing.get(b"content-length")
+        self._left = _UNKNOWN if length is None else _content_length(length)
+        connection = framing.get(b"connection")
+        self._options = None if connection is None else _connection_options(connection)
+        if self._options and b"close" in self._options:
+            self.keep_alive = False
         self._status = status
         self._no_body = self._is_head or status == 204 or status == 304
         self._trailers_due = trailers
@@ -256,24 +254,34 @@ def error_response(
 
 def _write_fields(
     lines: list[bytes], headers: Iterable[tuple[bytes, bytes]], defaults: Mapping[bytes, bytes]
-) -> tuple[Headers, Mapping[bytes, bytes]]:
-    """Append a line for each field; return the fields that frame the message, and the defaults still missing."""
-    framing: Headers = []
+) -> tuple[dict[bytes, bytes], Mapping[bytes, bytes]]:
+    """Append a line for each field; return the values that frame the message, and the defaults still missing."""
+    framing: dict[bytes, bytes] = {}
     missing = defaults
     try:
         for name, value in headers:
             lower = _NAMES.get(name) or _checked_name(name)
             if lower in _FRAMING:
-                framing.append((lower, bytes(value)))
+                _add_framing(framing, lower, value)
                 continue
             if lower in missing:
                 missing = {default: line for default, line in missing.items() if default != lower}
             lines.append(b"%b: %b\r\n" % (name, value))
+    except InvalidMessage:
+        raise
     except (TypeError, ValueError) as error:
-        if isinstance(error, InvalidMessage):
-            raise
         raise InvalidMessage(f"Headers must be pairs of bytes, a name and a value: {error}.") from None
     return framing, missing
+
+
+def _add_framing(framing: dict[bytes, bytes], name: bytes, value: bytes) -> None:
+    before = framing.get(name)
+    if before is None:
+        framing[name] = bytes(value)
+    elif name != b"content-length":
+        framing[name] = before + b"," + value
+    elif before != value:
+        raise InvalidMessage("More than one Content-Length.")
 
 
 def _checked_name(name: bytes) -> bytes:
@@ -285,25 +293,19 @@ def _checked_name(name: bytes) -> bytes:
 def _joined(lines: list[bytes]) -> bytes:
     """Join lines that end in CRLF, and refuse a value that would make two of one, or end a C string."""
     section = b"".join(lines)
-    if section.count(b"\n") != len(lines) or section.count(b"\r") != len(lines) or b"\0" in section:
+    if len(section.translate(None, b"\r\n\0")) != len(section) - 2 * len(lines):
         raise InvalidMessage("A header value must not contain CR, LF or NUL.")
     return section
 
 
-def _connection_options(framing: Headers) -> list[bytes]:
-    options = [option for option in tokens(framing, b"connection") if option]
+def _connection_options(value: bytes) -> list[bytes]:
+    options = [option for option in elements(value) if option]
     if not all(map(_TOKEN.fullmatch, options)):
         raise InvalidMessage("Invalid Connection header.")
     return options
 
 
-def _content_length(framing: Headers) -> int:
-    lengths = {value for name, value in framing if name == b"content-length"}
-    if not lengths:
-        return _UNKNOWN
-    if len(lengths) > 1:
-        raise InvalidMessage("More than one Content-Length.")
-    value = lengths.pop()
+def _content_length(value: bytes) -> int:
     if not value.isdigit() or len(value) > 18:
         raise InvalidMessage(f"Invalid Content-Length {value!r}.")
     return int(value)

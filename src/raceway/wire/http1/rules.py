@@ -102,8 +102,6 @@ def decoded_path(raw_path: bytes) -> str:
     Bytes that are not UTF-8 stay percent-encoded, as in Django under WSGI: the text has no surrogates, so it
     can be logged, quoted and rendered, and two different paths do not become one.
     """
-    if b"%" not in raw_path:
-        return raw_path.decode("ascii")
     return unquote_to_bytes(raw_path).decode("utf-8", "raceway.percent")
 
 
@@ -154,14 +152,14 @@ def check_host(host: bytes) -> None:
 # The framing of the body (RFC 9112 section 6)
 
 
+def elements(value: bytes) -> list[bytes]:
+    """The elements of a list (RFC 9110 section 5.6.1) in lower case; an empty one is ``b""``."""
+    return [element.strip(b" \t") for element in value.lower().split(b",")]
+
+
 def tokens(fields: Headers, name: bytes) -> list[bytes]:
-    """All list elements of the fields called ``name``, in lower case; an empty element is ``b""``."""
-    return [
-        element.strip(b" \t")
-        for field, value in fields
-        if field == name
-        for element in value.lower().split(b",")
-    ]
+    """The list elements of all fields called ``name``."""
+    return [element for field, value in fields if field == name for element in elements(value)]
 
 
 def body_length(fields: Headers, version: str) -> int:
