@@ -43,9 +43,11 @@ def test_a_person_with_two_tabs_counts_once(demo: Demo, browser: Browser, other_
     second.goto(demo.url)
     expect_count(second, 2)
 
-    # One tab fewer is nobody fewer; that fry leaves is seen, so the news would have come before it.
+    second.evaluate("() => { window.seen = []; users.listen((message) => seen.push(message.users)); }")
     first.close()
     fry.close()
+    second.wait_for_function("seen.length === 2")
+    assert second.evaluate("seen") == [2, 1]
     expect_count(second, 1)
 
 
