@@ -23,7 +23,7 @@ help:
 demo: $(VENV)/.installed
 	@$(manage_demo) migrate --verbosity 0
 	@$(manage_demo) seed
-	@$(manage_demo) runserver $(PORT)
+	@PYTHONUNBUFFERED=1 $(manage_demo) runserver $(PORT)
 
 test: check
 	@scripts/ensure-chromium
