@@ -15,7 +15,7 @@ from asgiref.sync import ThreadSensitiveContext
 from raceway.conf import get_settings
 from raceway.consumers.handlers import Handlers
 from raceway.consumers.outbox import Outbox
-from raceway.consumers.threads import LentThread
+from raceway.consumers.threads import enter_threads, leave_threads
 from raceway.done import DONE
 from raceway.errors import ClientDisconnected, DenyConnection, StopConsumer
 from raceway.layers import decode_event, get_channel_layer
@@ -117,7 +117,9 @@ class Connection:
 
     async def run(self, make: Callable[[], Consumer], prepare: Prepare | None) -> None:
         """Handle everything that comes, in order, until the connection has ended; then clean up."""
-        async with ThreadSensitiveContext(executor=LentThread()):
+        # One frame for all of it: each frame on the stack is resumed for each message.
+        threads: ThreadSensitiveContext | None = await enter_threads()
+        try:
             if not await self._open(make, prepare):
                 return
             consumer, mailbox, client_hooks = self.consumer, self._mailbox, self._handlers.client
@@ -148,7 +150,7 @@ class Connection:
                         if self._client_waiting <= 0:
                             self._drained()
             except GeneratorExit:
-                self._close_channel()  # the loop has gone, nothing can be awaited any more
+                self._close_channel()
                 raise
             except StopConsumer:
                 await self._end(NORMAL)
@@ -157,6 +159,12 @@ class Connection:
                 raise
             else:
                 await self._end(self._close_code)
+        except GeneratorExit:  # the loop has gone: nothing can be awaited any more
+            threads = None
+            raise
+        finally:
+            if threads is not None:
+                await leave_threads(threads)
 
     # What fills the mailbox, in the loop's thread
 

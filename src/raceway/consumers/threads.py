@@ -9,6 +9,8 @@ from functools import cache
 from threading import Lock
 from typing import Any, ParamSpec, TypeVar
 
+from asgiref.sync import ThreadSensitiveContext
+
 from raceway.conf import get_settings
 from raceway.database import close_old_connections
 
@@ -66,3 +68,15 @@ class LentThread(Executor):
                 call()
             finally:
                 close_old_connections()
+
+
+async def enter_threads() -> ThreadSensitiveContext:
+    """From now on ``sync_to_async`` in this task, and so Django's ``aget()`` and the like, use a ``LentThread``."""
+    context = ThreadSensitiveContext(executor=LentThread())
+    await context.__aenter__()  # type: ignore[no-untyped-call]
+    return context
+
+
+async def leave_threads(context: ThreadSensitiveContext) -> None:
+    """End ``enter_threads``, in the same task."""
+    await context.__aexit__(None, None, None)  # type: ignore[no-untyped-call]

@@ -130,15 +130,23 @@ class ChannelLayer(ABC):
         def close_as_event(closing: Closing) -> object:
             return deliver(as_event(closing))
 
-        self._part_here().registry.open(channel, deliver, push or push_as_event, close or close_as_event)
+        loop = asyncio.get_running_loop()
+        part = self._parts.get(loop)
+        if part is None:
+            part = self._parts[loop] = LoopPart(loop)
+        part.registry.open(channel, deliver, push or push_as_event, close or close_as_event)
 
     def leave_all(self, channel: str) -> None:
-        """End every membership of an open channel."""
-        self._part_here().registry.leave_all(channel)
+        """End every membership of an open channel; in its loop's thread."""
+        part = self._part_of(channel)
+        if part is not None:
+            part.registry.leave_all(channel)
 
     def close(self, channel: str) -> None:
-        """End ``open``: the channel leaves its groups at once and gets nothing more."""
-        self._part_here().registry.close(channel)
+        """End ``open``: the channel leaves its groups and gets nothing more; in its loop's thread."""
+        part = self._part_of(channel)
+        if part is not None:
+            part.registry.close(channel)
 
     # The same without waiting: what consumers, Group and Channel call
 
@@ -237,13 +245,6 @@ class ChannelLayer(ABC):
         """Forget what waits in the backend, and the memberships in it."""
 
     # Loops
-
-    def _part_here(self) -> LoopPart:
-        loop = asyncio.get_running_loop()
-        part = self._parts.get(loop)
-        if part is None:
-            part = self._parts[loop] = LoopPart(loop)
-        return part
 
     def _part_of(self, channel: str) -> LoopPart | None:
         """The part in which ``channel`` is open."""

@@ -1,0 +1,71 @@
+"""Which methods of a class are handlers, and which can never be called by a message."""
+
+from __future__ import annotations
+
+from raceway.consumers import AsyncJsonWebsocketConsumer, AsyncWebsocketConsumer
+from raceway.consumers.handlers import handlers_of
+
+
+class Mixin:
+    async def from_mixin(self, event): ...
+
+    def notify(self, event): ...
+
+
+class Base(Mixin, AsyncWebsocketConsumer):
+    async def from_base(self, event): ...
+
+
+class Chat(Base):
+    number = 3
+    factory = dict
+
+    class Meta: ...
+
+    async def connect(self): ...
+
+    def chat_message(self, event): ...
+
+    async def _private(self, event): ...
+
+    @property
+    def groups(self):
+        return ["chat"]
+
+    @staticmethod
+    def build(event): ...
+
+    async def http_request(self, event): ...
+
+    async def websocket_receive_extra(self, event): ...
+
+
+def test_handlers_are_the_users_own_public_methods() -> None:
+    assert set(handlers_of(Chat).events) == {"from_mixin", "notify", "from_base", "chat_message"}
+
+
+def test_no_message_can_call_what_a_raceway_base_has() -> None:
+    events = handlers_of(Chat).events
+    for name in ("connect", "receive", "disconnect", "send", "close", "accept", "group_send", "on_error"):
+        assert name not in events
+    assert not [name for name in handlers_of(AsyncJsonWebsocketConsumer).events]
+
+
+def test_events_of_servers_call_hooks_only() -> None:
+    assert set(handlers_of(Chat).client) == {
+        "websocket.connect",
+        "websocket.receive",
+        "websocket.disconnect",
+    }
+
+
+def test_a_class_can_ask_to_see_client_messages() -> None:
+    class Intercepting(AsyncWebsocketConsumer):
+        async def websocket_send(self, event): ...
+
+    assert handlers_of(Intercepting).intercepts
+    assert not handlers_of(Chat).intercepts
+
+
+def test_the_table_is_built_once() -> None:
+    assert handlers_of(Chat) is handlers_of(Chat)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+import tests.project  # noqa: F401  Django's settings
+from raceway.errors import InvalidChannelLayerError
+from raceway.layers import channel_layers, get_channel_layer
+from raceway.layers.memory import MemoryLayer
+
+MEMORY = "raceway.layers.memory.MemoryLayer"
+
+
+def layers(**config: Any) -> Any:
+    return override_settings(CHANNEL_LAYERS={"default": {"BACKEND": MEMORY, **config}})
+
+
+def test_memory_is_the_default() -> None:
+    assert isinstance(get_channel_layer(), MemoryLayer)
+    assert get_channel_layer() is channel_layers["default"]
+    assert "default" in channel_layers
+
+
+def test_options_reach_the_backend_and_a_changed_setting_counts() -> None:
+    before = get_channel_layer()
+    with layers(CONFIG={"capacity": 7, "expiry": 3}):
+        layer = get_channel_layer()
+        assert layer is not before
+        assert layer is not None
+        assert (layer.capacity, layer.expiry) == (7, 3)
+    assert get_channel_layer() is not layer
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        ({"CONFIG": {"capasity": 7}}, "no option 'capasity': did you mean 'capacity'?"),
+        ({"CONFIG": {"hosts": []}}, "no option 'hosts': it can be 'capacity', "),
+        ({"CONFG": {}}, "unknown key 'CONFG': did you mean 'CONFIG'?"),
+        ({"ROUTING": "x"}, "unknown key 'ROUTING'"),
+        ({"BACKEND": "nowhere.Layer"}, "cannot be imported"),
+        ({"BACKEND": "raceway.layers.memory.Memory"}, "cannot be imported"),
+    ],
+)
+def test_mistakes_are_named(config: dict[str, Any], complaint: str) -> None:
+    with layers(**config), pytest.raises(InvalidChannelLayerError) as caught:
+        get_channel_layer()
+    assert complaint in str(caught.value)
+    assert isinstance(caught.value, ValueError)
+
+
+@override_settings(CHANNEL_LAYERS={"default": {}})
+def test_a_backend_is_needed() -> None:
+    with pytest.raises(InvalidChannelLayerError, match="no BACKEND"):
+        get_channel_layer()
+
+
+@override_settings(CHANNEL_LAYERS={"other": {"BACKEND": MEMORY}})
+def test_an_alias_that_is_not_configured() -> None:
+    assert get_channel_layer() is None
+    assert list(channel_layers) == ["other"]
+    with pytest.raises(InvalidChannelLayerError, match="no alias 'othr': did you mean 'other'"):
+        channel_layers["othr"]
+
+
+def test_a_layer_can_be_swapped() -> None:
+    mine = MemoryLayer()
+    before = channel_layers["default"]
+    assert channel_layers.set("default", mine) is before
+    assert channel_layers["default"] is mine
+    assert channel_layers.set("default", None) is mine
