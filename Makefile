@@ -20,10 +20,11 @@ manage_demo = $(python) examples/documents/manage.py
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
+demo: export PYTHONUNBUFFERED = 1
 demo: $(VENV)/.installed
 	@$(manage_demo) migrate --verbosity 0
 	@$(manage_demo) seed
-	@PYTHONUNBUFFERED=1 $(manage_demo) runserver $(PORT)
+	@$(manage_demo) runserver $(PORT)
 
 test: check
 	@scripts/ensure-chromium
