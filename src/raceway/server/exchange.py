@@ -51,7 +51,6 @@ class HttpExchange:
             request.method,
             request.http_version,
             request.keep_alive and not self.connection.shared.draining,
-            True,
         )
 
     # The application's side
@@ -169,10 +168,13 @@ class HttpExchange:
                 )
             headers = message.get("headers", ())
             status = message.get("status")
+            trailers = bool(message.get("trailers"))
+            if trailers:
+                response.accepts_trailers = self.request.accepts_trailers
             response.start(
                 status,  # type: ignore[arg-type]  # it checks
                 headers,
-                bool(message.get("trailers")) and self.request.accepts_trailers,
+                trailers,
                 connection.shared.default_headers,
             )
             self.status = status  # type: ignore[assignment]

@@ -237,6 +237,9 @@ class HttpConnection(Connection):
             self._read_on()
         elif self.ended:
             self.close()
+        elif not self.reader.idle:
+            self.mid_head = True
+            self.expect_read(self.shared.limits.header_timeout_s)
         else:
             self.expect_read(self.shared.limits.keep_alive_timeout_s)
         if self.read_paused:

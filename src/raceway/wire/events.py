@@ -58,6 +58,11 @@ class Request:
         self.expects_continue = expects_continue
         self.upgrade = upgrade
 
+    @property
+    def accepts_trailers(self) -> bool:
+        """Whether the client asked for trailers (RFC 9110 section 10.1.4)."""
+        return any(name == b"te" and b"trailers" in value.lower() for name, value in self.headers)
+
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.raw_path!r} HTTP/{self.http_version}>"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from raceway.types import Headers
@@ -11,6 +13,9 @@ from raceway.wire.http1.rules import Refusal
 
 # As numbers: a byte is found four times faster so than as a string of one.
 _DIGIT_1, _HASH, _NEL, _PERCENT = b"1#\x85%"
+
+_ENDING = frozenset((b"proxy-connection", b"upgrade"))
+"""Fields that to llhttp may end the connection although they do not to us."""
 
 _UNDERSCORED = b"_"
 """In place of any name with an underscore."""
@@ -59,6 +64,14 @@ class _Fields:
         self.complete = True
 
 
+_Parser: TypeAlias = tuple[HttpRequestParser, _Fields]
+
+_spare: list[_Parser] = []
+"""A parser that has read only whole requests without a body on connections that stay open: it takes the next head for
+the first. Any other parser is dropped after its head, so that no state (a body, an upgrade, an end of keep-alive)
+can spill from one message into another. Reusing it saves a fifth of the parsing of a small request."""
+
+
 def read_head(head: bytes, line_end: int, field_count: int) -> tuple[Request, int]:
     """Turn a head (from its first byte to its empty line) into a request and the length of its body.
 
@@ -66,7 +79,7 @@ def read_head(head: bytes, line_end: int, field_count: int) -> tuple[Request, in
     one. The length is in bytes, or ``CHUNKED``. Raises ``Refusal``.
     """
     method, target, version = rules.request_line(head[:line_end])
-    fields, ends = _parse(head, line_end, field_count, version)
+    fields, ends, parser = _parse(head, line_end, field_count, version)
 
     if target.startswith(b"/"):
         raw_path, _, query_string = target.partition(b"?")
@@ -112,6 +125,8 @@ def read_head(head: bytes, line_end: int, field_count: int) -> tuple[Request, in
         if b"upgrade" in options and version == "1.1" and length == 0:
             upgrade = "websocket" if b"websocket" in rules.tokens(fields, b"upgrade") else None
 
+    if ends and keep_alive and version == "1.1" and _ENDING.isdisjoint(last):
+        _spare[:] = (parser,)
     return (
         Request(
             method,
@@ -129,22 +144,24 @@ def read_head(head: bytes, line_end: int, field_count: int) -> tuple[Request, in
     )
 
 
-def _parse(head: bytes, line_end: int, field_count: int, version: str) -> tuple[Headers, bool | None]:
-    """Let llhttp check and split a head; return its fields, and whether the request ends with it.
+def _parse(
+    head: bytes, line_end: int, field_count: int, version: str
+) -> tuple[Headers, bool | None, _Parser]:
+    """Let llhttp check and split a head; return its fields, whether the request ends with it, and the parser used.
 
     ``None``: llhttp does not say, as it leaves HTTP at any upgrade, also at one that is not for us.
-
-    Each head has a parser of its own: making one costs a third of a microsecond, nothing is kept on an idle
-    connection, and no state (a body, an upgrade, an end of keep-alive) can spill from one message into the
-    next.
     """
-    parsed = _Fields()
+    if _spare:
+        parser, parsed = _spare.pop()
+        parsed.fields = []
+        parsed.complete = False
+    else:
+        parsed = _Fields()
+        parser = HttpRequestParser(parsed)
     fields = parsed.fields
     ends: bool | None
     try:
-        HttpRequestParser(parsed).feed_data(
-            head if head[line_end - 1] <= _DIGIT_1 else _as_http_1_1(head, line_end)
-        )
+        parser.feed_data(head if head[line_end - 1] <= _DIGIT_1 else _as_http_1_1(head, line_end))
         ends = parsed.complete
     except HttpParserUpgrade:
         ends = None
@@ -152,9 +169,9 @@ def _parse(head: bytes, line_end: int, field_count: int, version: str) -> tuple[
         if len(fields) == field_count:
             rules.body_length(fields, version)  # it may know a better answer to a transfer coding
         raise Refusal(400, f"{error}.") from None
-    if len(fields) != field_count or _NEL in head:
+    if len(fields) != field_count or b"\x85" in head:
         raise Refusal(400, "Invalid header field.")
-    return fields, ends
+    return fields, ends, (parser, parsed)
 
 
 def _as_http_1_1(head: bytes, line_end: int) -> bytes:

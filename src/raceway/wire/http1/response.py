@@ -56,7 +56,6 @@ class Http1Response:
     """
 
     __slots__ = (
-        "_accepts_trailers",
         "_body_ended",
         "_chunked",
         "_head",
@@ -67,6 +66,7 @@ class Http1Response:
         "_options",
         "_status",
         "_trailers_due",
+        "accepts_trailers",
         "complete",
         "head_sent",
         "keep_alive",
@@ -79,7 +79,7 @@ class Http1Response:
     ) -> None:
         self._is_head = method == "HEAD"
         self._http_1_0 = http_version == "1.0"
-        self._accepts_trailers = accepts_trailers
+        self.accepts_trailers = accepts_trailers
         self.keep_alive = keep_alive
         self.started = self.head_sent = self.complete = self.truncated = False
         self._body_ended = self._chunked = False
@@ -146,7 +146,7 @@ class Http1Response:
         if not more:
             self.complete = True
             section += b"\r\n"
-        return section if self._chunked and self._accepts_trailers else b""
+        return section if self._chunked and self.accepts_trailers else b""
 
     def interim(self, status: int, headers: Iterable[tuple[bytes, bytes]] = ()) -> bytes:
         """Return an interim response, such as 100 or 103 (RFC 9110 section 15.2); HTTP/1.0 has none."""
@@ -174,7 +174,7 @@ class Http1Response:
         elif self._left != _UNKNOWN:
             framing = b"content-length: %d\r\n" % self._left
             self._count(size, more)
-        elif not more and not (self._trailers_due and self._accepts_trailers and not self._http_1_0):
+        elif not more and not (self._trailers_due and self.accepts_trailers and not self._http_1_0):
             framing = b"content-length: %d\r\n" % size
             self._left = 0
         elif self._http_1_0:
@@ -225,7 +225,7 @@ class Http1Response:
 
     def _end_chunks(self) -> bytes:
         self._end_body()
-        return b"0\r\n" if self._trailers_due and self._accepts_trailers else b"0\r\n\r\n"
+        return b"0\r\n" if self._trailers_due and self.accepts_trailers else b"0\r\n\r\n"
 
     def _unexpected(self, message: str) -> InvalidMessage:
         if not self.started:
