@@ -71,9 +71,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         if ran[ring]:
             say(f"ring run: {ring}, {ran[ring]} tests")
         else:
-            say(f"ring not run: {ring}, because {why_not(ring) or 'no test of it was selected'}")
+            reasons = {reason for test, reason in skips.items() if rings.get(test) == ring}
+            say(f"ring not run: {ring}, because {'; '.join(reasons) or 'no test of it was selected'}")
     for test, reason in sorted(skips.items()):
-        if reason != why_not(rings.get(test, "")):
+        if ran[rings.get(test)] or test not in rings:
             say(f"test not run: {test}, because {reason}")
 
     tried = tried_pair()

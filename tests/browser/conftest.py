@@ -66,7 +66,12 @@ class Demo:
 
     def __init__(self, folder: Path) -> None:
         self.log = folder / "log"
-        self.env = {**os.environ, "DEMO_DATABASE": str(folder / "db.sqlite3"), "PYTHONUNBUFFERED": "1"}
+        self.env = {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "config.settings",
+            "DEMO_DATABASE": str(folder / "db.sqlite3"),
+            "PYTHONUNBUFFERED": "1",
+        }
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
 
