@@ -76,11 +76,15 @@ class RawClient:
         if send_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         self.socket.settimeout(deadline_s)
-        self.socket.connect(address)
-        if not unix:
-            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if tls is not None:
-            self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
+        try:
+            self.socket.connect(address)
+            if not unix:
+                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if tls is not None:
+                self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
+        except BaseException:
+            self.socket.close()
+            raise
         self.deadline_s = deadline_s
         self.buffer = b""
         self.ended = False
