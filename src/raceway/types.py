@@ -17,3 +17,6 @@ ASGIApplication: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 """Header fields in wire order, names in lower case, duplicates kept."""
+
+Prepare: TypeAlias = Callable[[Scope], Awaitable[Scope]]
+"""Connect-time work: returns the scope that the application gets, or raises ``DenyConnection``."""

@@ -133,11 +133,10 @@ class Socket:
 async def until(condition: Callable[[], object]) -> None:
     """Let the loop turn until ``condition`` holds."""
 
-    async def turn() -> None:
-        while not condition():
-            await asyncio.sleep(0)
-
-    await asyncio.wait_for(turn(), WAIT_S)
+    deadline = asyncio.get_running_loop().time() + WAIT_S
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline, "it did not come in time"
+        await asyncio.sleep(0)
 
 
 async def settle() -> None:

@@ -582,16 +582,10 @@ async def test_events_call_handlers_by_name(open_socket: Open) -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        "close",
-        "send",
-        "accept",
-        "connect",
-        "disconnect",
-        "receive",
-        "websocket.receive",
-        "websocket.disconnect",
-    ]
-    + ["http.request", "lifespan.startup", "raceway.join", ".private", "_private", "group_send", "nobody", 3],
+        *("close", "send", "accept", "connect", "disconnect", "receive", "group_send"),
+        *("websocket.receive", "websocket.disconnect", "http.request", "lifespan.startup", "raceway.join"),
+        *(".private", "_private", "nobody", 3),
+    ],
 )
 async def test_a_message_cannot_call_anything_else_and_kills_nobody(
     open_socket: Open, kind: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

@@ -48,7 +48,7 @@ def test_no_message_can_call_what_a_raceway_base_has() -> None:
     events = handlers_of(Chat).events
     for name in ("connect", "receive", "disconnect", "send", "close", "accept", "group_send", "on_error"):
         assert name not in events
-    assert not [name for name in handlers_of(AsyncJsonWebsocketConsumer).events]
+    assert handlers_of(AsyncJsonWebsocketConsumer).events == {}
 
 
 def test_events_of_servers_call_hooks_only() -> None:

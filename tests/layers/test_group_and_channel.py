@@ -151,9 +151,9 @@ def test_a_send_waits_for_the_commit(sent: list[Any]) -> None:
 
 
 def test_what_is_rolled_back_is_not_sent(sent: list[Any]) -> None:
-    with pytest.raises(ZeroDivisionError), transaction.atomic():
+    with transaction.atomic():
         Group("g").broadcast("x")
-        raise ZeroDivisionError
+        transaction.set_rollback(True)
     assert sent == []
 
 

@@ -50,8 +50,8 @@ async def test_a_waiting_thread_goes_on_when_there_is_room() -> None:
     handover(ran.append, 0)
     thread = threading.Thread(target=handover, args=(ran.append, 1))
     thread.start()
-    while thread.is_alive() or len(ran) < 2:
-        await asyncio.sleep(0)
+    await asyncio.to_thread(thread.join)
+    await asyncio.sleep(0)
     assert ran == [0, 1]
     assert not handover.dropped
 

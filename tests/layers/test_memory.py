@@ -275,21 +275,20 @@ def test_each_loop_has_its_own_members_and_a_closed_one_is_forgotten(layer: Memo
 
 
 async def test_a_member_in_another_loop_is_reached(layer: MemoryLayer) -> None:
-    ready, heard = threading.Event(), threading.Event()
-    ears: list[Listener] = []
-
-    async def listen() -> None:
-        ears.append(Listener(layer, "elsewhere"))
-        ready.set()
-        while not ears[0].heard:
-            await asyncio.sleep(0)
-        heard.set()
-
-    thread = threading.Thread(target=asyncio.run, args=(listen(),))
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    ready.wait(5)
+
+    async def listen() -> Listener:
+        return Listener(layer, "elsewhere")
+
+    async def hear() -> list[Any]:
+        return ears.heard
+
+    ears = asyncio.run_coroutine_threadsafe(listen(), loop).result(5)
     await layer.group_add("g", "elsewhere")
     await layer.group_send("g", {"n": 1})
-    assert heard.wait(5)
+    assert asyncio.run_coroutine_threadsafe(hear(), loop).result(5) == [{"n": 1}]
+    loop.call_soon_threadsafe(loop.stop)
     thread.join()
-    assert ears[0].heard == [{"n": 1}]
+    loop.close()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from raceway.consumers.connection import Connection, Prepare
+from raceway.consumers.connection import Connection
 from raceway.consumers.handlers import Handlers, handlers_of
-from raceway.types import Receive, Scope, Send
+from raceway.types import Prepare, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from raceway.consumers.base import Consumer

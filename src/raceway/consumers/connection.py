@@ -15,14 +15,14 @@ from asgiref.sync import ThreadSensitiveContext
 from raceway.conf import get_settings
 from raceway.consumers.handlers import Handlers
 from raceway.consumers.outbox import Outbox
-from raceway.consumers.threads import enter_threads, leave_threads
 from raceway.done import DONE
 from raceway.errors import ClientDisconnected, DenyConnection, StopConsumer
 from raceway.layers import decode_event, get_channel_layer
 from raceway.layers.handover import handover_of
 from raceway.layers.spec import client_message
 from raceway.registry import Closing
-from raceway.types import Event, Receive, Scope, Send
+from raceway.threads import enter_threads, leave_threads
+from raceway.types import Event, Prepare, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from raceway.consumers.base import Consumer
@@ -38,9 +38,6 @@ PUMPED_EVENTS: Final = 32
 
 UNKNOWN_TYPES: Final = 1000
 """Types without a handler that are remembered, so that each is logged once."""
-
-Prepare = Callable[[Scope], Awaitable[Scope]]
-"""Connect-time work: returns the scope that the consumer gets, or raises ``DenyConnection``."""
 
 _unknown_types: set[tuple[type, object]] = set()
 

@@ -6,8 +6,8 @@ import logging
 import time
 from collections.abc import Awaitable
 
-from raceway.routing.begin import Prepare, begin
-from raceway.types import ASGIApplication, Event, Receive, Scope, Send
+from raceway.routing.begin import begin
+from raceway.types import ASGIApplication, Event, Prepare, Receive, Scope, Send
 
 logger = logging.getLogger("django.server")
 

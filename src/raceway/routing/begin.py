@@ -7,17 +7,12 @@ innermost coroutine, and takes along, as ``prepare``, what is to be done before 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
-
-from asgiref.sync import ThreadSensitiveContext
+from collections.abc import Awaitable
 
 from raceway.errors import DenyConnection
 from raceway.routing.refuse import refuse
-from raceway.types import ASGIApplication, Receive, Scope, Send
-
-Prepare: TypeAlias = Callable[[Scope], Awaitable[Scope]]
-"""Connect-time work: returns the scope to go on with, or raises ``DenyConnection``."""
+from raceway.threads import enter_threads, leave_threads
+from raceway.types import ASGIApplication, Prepare, Receive, Scope, Send
 
 
 def begin(
@@ -36,10 +31,12 @@ def begin(
 async def _prepare_and_call(
     application: ASGIApplication, scope: Scope, receive: Receive, send: Send, prepare: Prepare
 ) -> None:
+    threads = await enter_threads()
     try:
-        async with ThreadSensitiveContext():
-            scope = await prepare(scope)
+        scope = await prepare(scope)
     except DenyConnection:
         await refuse(scope, receive, send, 403, "Forbidden")
         return
+    finally:
+        await leave_threads(threads)
     await application(scope, receive, send)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from functools import partial
 
-from raceway.routing.begin import Prepare, begin
-from raceway.types import ASGIApplication, Receive, Scope, Send
+from raceway.routing.begin import begin
+from raceway.types import ASGIApplication, Prepare, Receive, Scope, Send
 
 
 class ConnectMiddleware:

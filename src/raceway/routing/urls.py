@@ -9,9 +9,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.urls import URLPattern, URLResolver
 from django.urls.resolvers import RegexPattern, RoutePattern
 
-from raceway.routing.begin import Prepare, begin
+from raceway.routing.begin import begin
 from raceway.routing.refuse import refuse
-from raceway.types import ASGIApplication, Receive, Scope, Send
+from raceway.types import ASGIApplication, Prepare, Receive, Scope, Send
 
 Route: TypeAlias = URLPattern | URLResolver
 

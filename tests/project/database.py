@@ -1,0 +1,26 @@
+"""The tests' database, made once for a run."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import connections
+
+import tests.project  # noqa: F401  Django's settings
+
+
+@cache
+def migrate() -> None:
+    call_command("migrate", verbosity=0)
+    connections.close_all()
+
+
+def make_user(name: str) -> User:
+    """A fresh user of that name."""
+    migrate()
+    User.objects.filter(username=name).delete()
+    user = User.objects.create_user(name, password="planetexpress")
+    connections.close_all()
+    return user

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import URLPattern, include, path, re_path
+from django.urls.resolvers import LocalePrefixPattern
+
+import tests.project  # noqa: F401  Django's settings
+from raceway.routing import ConnectMiddleware, URLRouter
+from tests.routing.calls import call, note
+
+
+class Nothing(ConnectMiddleware):
+    async def prepare(self, scope: Any) -> None:
+        scope["passed"] = True
+
+
+def route_of(scope: Any) -> Any:
+    return scope["name"], scope["url_route"]["args"], scope["url_route"]["kwargs"]
+
+
+async def routed(router: URLRouter, path: str, **scope: Any) -> Any:
+    """What the application that the path leads to was called with, or the status of the refusal."""
+    scope, sent = await call(router, path=path, **scope)
+    return route_of(scope) if scope is not None else sent[0].get("status", sent[0]["type"])
+
+
+async def test_paths_converters_and_extra_arguments() -> None:
+    router = URLRouter(
+        [
+            path("plain/", note("plain")),
+            path("room/<int:pk>/<slug:slug>/", note("room"), {"extra": 1}),
+            re_path(r"^old/(?P<year>[0-9]{4})/$", note("named")),
+            re_path(r"^pos/(\w+)/(\w+)/$", note("positional")),
+            path("", note("root")),
+        ]
+    )
+    assert await routed(router, "/plain/") == ("plain", (), {})
+    assert await routed(router, "/room/7/a-b/") == ("room", (), {"pk": 7, "slug": "a-b", "extra": 1})
+    assert await routed(router, "/old/1999/") == ("named", (), {"year": "1999"})
+    assert await routed(router, "/pos/a/b/") == ("positional", ("a", "b"), {})
+    assert await routed(router, "/") == ("root", (), {})
+
+
+@pytest.mark.parametrize("unrouted", ["/nope/", "/plain", "/plain/x", "//plain/", "/room/x/"])
+async def test_an_unrouted_path_is_refused(unrouted: str) -> None:
+    router = URLRouter([path("plain/", note("plain")), path("room/<int:pk>/", note("room"))])
+    assert await routed(router, unrouted, extensions={"websocket.http.response": {}}) == 404
+    assert await routed(router, unrouted) == "websocket.close"
+    assert await routed(router, unrouted, type="http") == 404
+
+
+async def test_the_denial_is_a_whole_response() -> None:
+    _, sent = await call(URLRouter([]), path="/", extensions={"websocket.http.response": {}})
+    assert sent == [
+        {
+            "type": "websocket.http.response.start",
+            "status": 404,
+            "headers": [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"9")],
+        },
+        {"type": "websocket.http.response.body", "body": b"Not Found"},
+    ]
+
+
+async def test_routers_nest_and_merge_what_they_capture() -> None:
+    router = URLRouter(
+        [
+            path(
+                "a/<int:x>/", URLRouter([path("b/<str:y>/", note("inner"), {"z": 3}), path("", note("leaf"))])
+            ),
+            re_path(r"^r/(\w+)/", URLRouter([re_path(r"^s/(\w+)/$", note("both"))])),
+            path("over/<str:x>/", URLRouter([path("<int:x>/", note("overridden"))])),
+        ]
+    )
+    assert await routed(router, "/a/1/b/two/") == ("inner", (), {"x": 1, "y": "two", "z": 3})
+    assert await routed(router, "/a/1/") == ("leaf", (), {"x": 1})
+    assert await routed(router, "/r/one/s/two/") == ("both", ("one", "two"), {})
+    assert await routed(router, "/over/one/2/") == ("overridden", (), {"x": 2})
+    assert await routed(router, "/a/1/c/", extensions={"websocket.http.response": {}}) == 404
+
+
+async def test_the_next_route_is_tried_where_an_inner_router_has_none() -> None:
+    router = URLRouter([path("a/", URLRouter([path("b/", note("first"))])), path("a/c/", note("second"))])
+    assert await routed(router, "/a/b/") == ("first", (), {})
+    assert await routed(router, "/a/c/") == ("second", (), {})
+
+
+async def test_include() -> None:
+    router = URLRouter([path("status/", include([path("users/<int:pk>/", note("users"))]), {"extra": 1})])
+    assert await routed(router, "/status/users/3/") == ("users", (), {"pk": 3, "extra": 1})
+
+
+async def test_a_router_behind_middleware_is_a_prefix_too() -> None:
+    router = URLRouter([path("in/<int:x>/", Nothing(URLRouter([path("er/", note("inner"))])))])
+    scope, _ = await call(router, path="/in/5/er/")
+    assert route_of(scope) == ("inner", (), {"x": 5})
+    assert scope["passed"]
+
+
+async def test_the_path_that_is_left_is_passed_on_and_the_scope_is_a_copy() -> None:
+    async def foreign(scope: Any, receive: Any, send: Any) -> None:
+        await note(scope["path_remaining"])(scope, receive, send)
+
+    router = URLRouter([re_path(r"^mount/", foreign)])
+    original = {"type": "websocket", "path": "/mount/rest", "headers": []}
+    scope, _ = await call(router, **original)
+    assert scope["name"] == "rest"
+    assert original.keys() == {"type", "path", "headers"}
+
+
+@pytest.mark.parametrize(
+    ("root", "given"),
+    [("/app", "/app/x/"), ("/app/", "/app/x/"), ("", "/x/"), ("/app", "/x/"), ("/ap", "/x/")],
+)
+async def test_root_path_is_taken_off(root: str, given: str) -> None:
+    assert await routed(URLRouter([path("x/", note("x"))]), given, root_path=root) == ("x", (), {})
+
+
+async def test_root_path_is_taken_off_at_a_slash_only() -> None:
+    router = URLRouter([path("x/", note("x"))])
+    assert await routed(router, "/apple/x/", root_path="/app") == "websocket.close"
+
+
+def test_other_patterns_cannot_be_prefixes() -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"takes path\(\) and re_path\(\)"):
+        URLRouter([URLPattern(LocalePrefixPattern(), URLRouter([]))])
+
+
+def test_the_patterns_that_were_given_are_not_changed() -> None:
+    route = path("a/", URLRouter([]))
+    URLRouter([route])
+    assert route.pattern._is_endpoint
