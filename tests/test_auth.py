@@ -158,7 +158,9 @@ async def test_login_and_logout(leela: User, signals: list[Any]) -> None:
 async def test_login_takes_the_user_of_the_scope_or_says_that_there_is_none() -> None:
     scope, _ = await call(AuthMiddlewareStack(note("x")))
     scope["user"] = None
-    with pytest.raises(ValueError, match="User must be passed as an argument or must be present in the scope"):
+    with pytest.raises(
+        ValueError, match="User must be passed as an argument or must be present in the scope"
+    ):
         await login(scope)
 
 

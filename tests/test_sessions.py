@@ -23,7 +23,7 @@ def cookie(text: str) -> list[tuple[bytes, bytes]]:
     [
         ([], {}),
         (cookie("a=1; b=two"), {"a": "1", "b": "two"}),
-        (cookie("a=1") + [(b"x", b"y")] + cookie("b=2"), {"a": "1", "b": "2"}),
+        ([*cookie("a=1"), (b"x", b"y"), *cookie("b=2")], {"a": "1", "b": "2"}),
         (cookie('a="quo\\"ted"; novalue'), {"a": 'quo"ted', "": "novalue"}),
         ([(b"cookie", b"a=\xff")], {"a": "ÿ"}),
     ],
@@ -49,7 +49,9 @@ async def test_an_outer_session_stays() -> None:
     assert scope["session"] == "mine"
 
 
-@override_settings(SESSION_COOKIE_NAME="sid", SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies")
+@override_settings(
+    SESSION_COOKIE_NAME="sid", SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies"
+)
 async def test_the_settings_count() -> None:
     scope, _ = await call(SessionMiddlewareStack(note("x")), headers=cookie("sid=abcdefghij"))
     assert type(scope["session"]).__module__.endswith("signed_cookies")

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import asyncio
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+import tests.project  # noqa: F401  Django's settings
+from raceway.asgi import get_application, get_websocket_urlpatterns, routing_name
+from raceway.errors import ConfigurationError
+from tests.consumers.driver import Socket
+
+ORIGIN = [(b"origin", b"https://www.example.com")]
+
+
+async def test_websockets_go_to_the_projects_routing() -> None:
+    socket = Socket(get_application(), lane=True, path="/whoami/", headers=ORIGIN)
+    assert await socket.connect() == {"type": "websocket.accept"}
+    assert await socket.text() == '{"user":"AnonymousUser"}'
+    await socket.goodbye()
+
+
+async def test_the_origin_is_checked() -> None:
+    socket = Socket(get_application(), lane=True, path="/echo/")
+    assert await socket.connect() == {"type": "websocket.close"}
+    await socket.end()
+
+
+async def test_http_goes_to_django() -> None:
+    sent: list[Any] = []
+    events = [{"type": "http.request"}]
+
+    async def receive() -> Any:
+        return events.pop() if events else await asyncio.Event().wait()
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    scope = {"type": "http", "method": "GET", "path": "/hello/", "headers": [(b"host", b"testserver")]}
+    await get_application()({**scope, "query_string": b""}, receive, send)
+    assert sent[0]["status"] == 200
+    assert sent[1]["body"] == b"hello"
+
+
+@pytest.mark.parametrize("apps", [["raceway"], ["raceway", "django.contrib.sessions"]])
+async def test_without_the_auth_or_session_apps(apps: list[str]) -> None:
+    with override_settings(INSTALLED_APPS=apps):
+        application = get_application()
+    socket = Socket(application, lane=True, path="/echo/", headers=ORIGIN)
+    await socket.connect()
+    socket.say("x")
+    assert await socket.text() == "x"
+    await socket.goodbye()
+
+
+def test_where_routing_is_looked_for() -> None:
+    assert routing_name() == "tests.project.routing"
+    with override_settings(ROOT_URLCONF="urls"):
+        assert routing_name() == "routing"
+    with override_settings(RACEWAY={"ROUTING": "elsewhere.sockets"}):
+        assert routing_name() == "elsewhere.sockets"
+
+
+def test_a_project_without_routing_has_no_routes() -> None:
+    with override_settings(ROOT_URLCONF="tests.project.silent.urls"):
+        assert get_websocket_urlpatterns() == []
+
+
+@pytest.mark.parametrize("name", ["tests.nowhere", "nowhere.at.all", "tests.project.urls.routing"])
+def test_a_named_routing_must_be_there(name: str) -> None:
+    with (
+        override_settings(RACEWAY={"ROUTING": name}),
+        pytest.raises(ConfigurationError, match="which is not there"),
+    ):
+        get_websocket_urlpatterns()
+
+
+def test_routing_without_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "empty_routing", ModuleType("empty_routing"))
+    with (
+        override_settings(RACEWAY={"ROUTING": "empty_routing"}),
+        pytest.raises(ConfigurationError, match="has no websocket_urlpatterns"),
+    ):
+        get_websocket_urlpatterns()
+
+
+def test_a_broken_import_inside_routing_is_not_hidden(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_routing.py").write_text("import no_such_module_at_all\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with (
+        override_settings(RACEWAY={"ROUTING": "broken_routing"}),
+        pytest.raises(ModuleNotFoundError, match="no_such_module_at_all"),
+    ):
+        get_websocket_urlpatterns()

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import datetime
+import json
+import uuid
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.utils.safestring import mark_safe
+from django.utils.translation import gettext_lazy
+
+import tests.project  # noqa: F401  Django's settings
+from raceway.json import decode_json, encode_json
+
+
+@pytest.mark.parametrize(
+    ("value", "read_back"),
+    [
+        ({"a": [1, 2.5, None, True, "ü"]}, {"a": [1, 2.5, None, True, "ü"]}),
+        ({1: "leela", None: 0}, {"1": "leela", "null": 0}),
+        (Decimal("1.20"), "1.20"),
+        (datetime.timedelta(days=1, seconds=2), "P1DT00H00M02S"),
+        (datetime.datetime(2020, 1, 2, 3, tzinfo=datetime.UTC), "2020-01-02T03:00:00+00:00"),
+        (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        ({"lazy": gettext_lazy("hello")}, {"lazy": "hello"}),
+        ({"safe": mark_safe("<b>")}, {"safe": "<b>"}),
+        ({7}, [7]),
+        (frozenset("x"), ["x"]),
+        ((1, (2,)), [1, [2]]),
+    ],
+)
+def test_what_can_be_written(value: Any, read_back: Any) -> None:
+    assert json.loads(encode_json(value)) == read_back
+
+
+@pytest.mark.parametrize("value", [object(), {"a": [b"bytes"]}, {(1, 2): 3}, 2**70, "\ud800"])
+def test_what_cannot(value: Any) -> None:
+    with pytest.raises(TypeError):
+        encode_json(value)
+
+
+def test_reading() -> None:
+    assert decode_json('{"a": [1]}') == {"a": [1]}
+    for bad in ("", "{", "NaN", "[1,]", "01"):
+        with pytest.raises(ValueError, match=r"\w"):
+            decode_json(bad)

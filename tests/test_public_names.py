@@ -1,0 +1,65 @@
+"""The names that users import. A name that is taken away or moved breaks their code: this test is to be changed
+with the changelog in hand."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+import tests.project  # noqa: F401  Django's settings
+
+NAMES = {
+    "raceway": ["Channel", "Group", "channel_layers", "get_channel_layer"],
+    "raceway.asgi": ["get_application"],
+    "raceway.auth": ["AuthMiddleware", "AuthMiddlewareStack", "get_user", "login", "logout"],
+    "raceway.consumers": [
+        "AsyncJsonWebsocketConsumer",
+        "AsyncWebsocketConsumer",
+        "JsonWebsocketConsumer",
+        "WebsocketConsumer",
+    ],
+    "raceway.errors": [
+        "AcceptConnection",
+        "ChannelFull",
+        "ClientDisconnected",
+        "ConfigurationError",
+        "DenyConnection",
+        "InvalidChannelLayerError",
+        "LayerUnavailable",
+        "MalformedMessage",
+        "MessageTooLarge",
+        "RequestAborted",
+        "RequestTimeout",
+        "StopConsumer",
+    ],
+    "raceway.layers": ["Channel", "ChannelLayer", "Group", "channel_layers", "get_channel_layer"],
+    "raceway.layers.memory": ["MemoryLayer"],
+    "raceway.origin": ["AllowedHostsOriginValidator", "OriginValidator"],
+    "raceway.routing": ["ConnectMiddleware", "ProtocolTypeRouter", "URLRouter"],
+    "raceway.server": ["Config", "Server", "run"],
+    "raceway.sessions": ["CookieMiddleware", "SessionMiddleware", "SessionMiddlewareStack"],
+}
+
+
+@pytest.mark.parametrize(("module", "name"), [(module, name) for module in NAMES for name in NAMES[module]])
+def test_the_name_is_there(module: str, name: str) -> None:
+    assert hasattr(importlib.import_module(module), name)
+
+
+def test_the_package_itself_names_exactly_these() -> None:
+    import raceway
+
+    assert sorted(raceway.__all__) == sorted([*NAMES["raceway"], "__version__"])
+    assert dir(raceway) == sorted(raceway.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        raceway.nothing  # noqa: B018
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    code = (
+        "import sys, raceway; print([m for m in ('django', 'asyncio', 'raceway.layers') if m in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
