@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import cache
@@ -32,7 +31,7 @@ class LentThread(Executor):
     """
 
     def __init__(self) -> None:
-        self._calls: deque[Callable[[], None]] = deque()
+        self._calls: list[Callable[[], None]] = []  # every connection has one: a deque would cost 0.7 KB
         self._has_thread = False
         self._lock = Lock()
 
@@ -63,7 +62,7 @@ class LentThread(Executor):
                 if not self._calls:
                     self._has_thread = False
                     return
-                call = self._calls.popleft()
+                call = self._calls.pop(0)
             try:
                 call()
             finally:

@@ -119,6 +119,7 @@ class Connection:
         try:
             if not await self._open(make, prepare):
                 return
+            del make, prepare  # this frame lives as long as the connection
             consumer, mailbox, client_hooks = self.consumer, self._mailbox, self._handlers.client
             try:
                 while True:
