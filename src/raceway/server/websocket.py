@@ -96,6 +96,7 @@ class WebSocketConnection(Connection):
         "request",
         "state",
         "task",
+        "turn_due",
         "upgrade",
     )
 
@@ -117,6 +118,7 @@ class WebSocketConnection(Connection):
         self.backlog = 0
         self.backlog_bytes = 0
         self.read_paused = False
+        self.turn_due = False
         self.receiver: asyncio.Future[Event] | None = None
         self.listener: Callable[[Event], None] | None = None
         self.ending: tuple[int, str] | None = None
@@ -192,26 +194,40 @@ class WebSocketConnection(Connection):
 
     def data_received(self, data: bytes) -> None:
         self.heard = True
-        if self.engine is None:
+        engine = self.engine
+        if engine is None:
             if self.state is CONNECTING:
                 self.early = data if self.early is None else self.early + data
                 if len(self.early) > EARLY_BYTES and not self.read_paused:
                     self.read_paused = True
                     self.pause_reading()
             return
-        for item in self.engine.receive_data(data):
+        for item in engine.receive_data(data):
             if type(item) is str:
                 self._deliver({"type": "websocket.receive", "text": item}, len(item))
             elif type(item) is bytes:
                 self._deliver({"type": "websocket.receive", "bytes": item}, len(item))
             else:
                 self._control(item)
-        if len(data) >= READ_TURN_BYTES and not self.read_paused:
+        unread = engine.deflate is not None and engine.has_more
+        if (unread or len(data) >= READ_TURN_BYTES) and not self.read_paused:
             self.pause_reading()
+            self._take_turns()
+
+    def _take_turns(self) -> None:
+        """Go on in the next pass, behind everyone else who has something to do."""
+        if not self.turn_due:
+            self.turn_due = True
             self.shared.loop.call_soon(self._next_turn)
 
     def _next_turn(self) -> None:
-        if not self.read_paused:
+        self.turn_due = False
+        engine = self.engine
+        if self.read_paused or engine is None:
+            return  # the application is behind: it says when to go on
+        if engine.has_more:
+            self.data_received(b"")
+        if not self.turn_due and not self.read_paused:
             self.resume_reading()
 
     def _deliver(self, event: Event, size_bytes: int) -> None:
@@ -329,7 +345,10 @@ class WebSocketConnection(Connection):
         self.backlog = self.backlog_bytes = 0
         if self.read_paused:
             self.read_paused = False
-            self.resume_reading()
+            if self.engine is not None and self.engine.has_more:
+                self._take_turns()
+            else:
+                self.resume_reading()
 
     def _disconnect_event(self) -> Event:
         assert self.ending is not None
