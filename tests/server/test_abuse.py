@@ -223,6 +223,16 @@ def test_a_bomb(server: Process, ws: Any, grown: Grown, size: int) -> None:
     assert grown.look() < 24 * MIB
 
 
+def test_many_small_bombs_at_once(server: Process, ws: Any, grown: Grown) -> None:
+    """Each within the limit, but a thousandfold in one segment, at an application that does not read."""
+    bomb = frame(BINARY, deflated(b"\0" * MIB), rsv=4)
+    for path in ("/deaf", "/"):
+        client = ws(server.port, receive_buffer=16384).open(path, DEFLATE)
+        client.send_until_blocked(bomb * 200, quiet_s=0.3, most=4 * MIB)
+        grown.look()
+    assert grown.most < 24 * MIB
+
+
 def test_half_of_large_messages(server: Process, ws: Any, grown: Grown) -> None:
     """The limit per message is what each of them may cost, no more."""
     for _ in range(10):

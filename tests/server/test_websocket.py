@@ -1497,6 +1497,19 @@ def test_uncompressed_messages_are_allowed(site: Any, port: int, ws: Any) -> Non
     assert client.message() == b"plain"
 
 
+def test_many_compressed_messages_in_one_segment(site: Any, port: int, ws: Any) -> None:
+    """Inflating pauses for the application's sake; but every message comes, and nothing waits for more input."""
+    site.app = echo
+    client = ws(port).open("/", DEFLATE)
+    client.send(frame(TEXT, deflated(b"x" * 700_000), rsv=4) * 10 + frame(TEXT, b"last") + frame(PING, b"p"))
+    got: list[Any] = []
+    while "last" not in got:
+        item = client.frame()
+        if item.opcode == TEXT:
+            got.append((inflated(item.payload) if item.rsv1 else item.payload).decode())
+    assert [len(text) for text in got] == [700_000] * 10 + [4]
+
+
 def test_compressed_fragments(site: Any, port: int, ws: Any) -> None:
     site.app = echo
     client = ws(port).open("/", DEFLATE)
