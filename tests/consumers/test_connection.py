@@ -279,6 +279,30 @@ async def test_after_close_nothing_more_is_handled_and_sends_raise(open_socket: 
     assert Closing.log == ["1", ("disconnect", 1000)]
 
 
+async def test_what_comes_after_close_is_not_handled_either(open_socket: Open) -> None:
+    go_on = asyncio.Event()
+
+    class Closing(Recorder):
+        async def receive(self, text_data=None, bytes_data=None):
+            self.log.append(text_data)
+            self.close()
+            await go_on.wait()
+
+        async def ping(self, event):
+            self.log.append("ping")
+
+    socket = open_socket(Closing)
+    await socket.connect()
+    socket.say("1")
+    await until(lambda: Closing.log)
+    socket.say("2")
+    await Group("room").asend({"type": "ping"})
+    await settle()
+    go_on.set()
+    await socket.end()
+    assert Closing.log == ["1", ("disconnect", 1000)]
+
+
 async def test_stop_consumer_ends_it_quietly(open_socket: Open) -> None:
     class Stopping(Recorder):
         async def receive(self, text_data=None, bytes_data=None):
@@ -523,6 +547,42 @@ async def test_on_error_can_let_the_connection_go_on(open_socket: Open) -> None:
     await until(lambda: len(Forgiving.log) == 2)
     await socket.goodbye()
     assert Forgiving.log == [("ValueError('1')", "1"), ("ValueError('2')", "2"), ("disconnect", 1001)]
+
+
+async def test_a_disconnect_overtakes_on_error_too(open_socket: Open) -> None:
+    class Slow(Recorder):
+        async def receive(self, text_data=None, bytes_data=None):
+            raise ValueError
+
+        async def on_error(self, error, event):
+            self.log.append("error")
+            await asyncio.Event().wait()
+
+    socket = open_socket(Slow)
+    await socket.connect()
+    socket.say("1")
+    await until(lambda: Slow.log)
+    await socket.goodbye()
+    assert Slow.log == ["error", ("disconnect", 1001)]
+
+
+async def test_a_cancellation_from_outside_counts_even_while_overtaken(open_socket: Open) -> None:
+    class Stubborn(Recorder):
+        async def receive(self, text_data=None, bytes_data=None):
+            self.log.append("began")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                asyncio.current_task().cancel()
+
+    socket = open_socket(Stubborn)
+    await socket.connect()
+    socket.say("1")
+    await until(lambda: Stubborn.log)
+    socket.leave()
+    with pytest.raises(asyncio.CancelledError):
+        await socket.end()
+    assert Stubborn.log == ["began", ("disconnect", 1001)]
 
 
 async def test_on_error_sees_events_of_the_layer(open_socket: Open) -> None:

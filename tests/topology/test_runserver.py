@@ -13,6 +13,8 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -53,38 +55,54 @@ websocket_urlpatterns = [path("greet/", Greeter.as_asgi())]
 """
 
 
+def environment(folder: Path) -> dict[str, str]:
+    python_path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+    return {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "settings",
+        "PYTHONPATH": python_path,
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
 class Runserver:
-    """The process, its lines of output, and where it serves."""
+    """The process on a terminal of its own, its lines of output, and where it serves."""
 
     def __init__(self, folder: Path, *options: str) -> None:
-        environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "settings", "PYTHONUNBUFFERED": "1"}
+        terminal, inner_end = os.openpty()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "django", "runserver", *options, "0"],
             cwd=folder,
-            env={**environment, "PYTHONPATH": str(folder)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            env=environment(folder),
+            stdout=inner_end,
+            stderr=inner_end,
         )
+        os.close(inner_end)
+        self._output = os.fdopen(terminal, errors="replace")
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.seen: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._lines.put(line)
+        with suppress(OSError):  # how a terminal says that nobody writes to it any more
+            for line in self._output:
+                self._lines.put(line)
 
-    def until(self, pattern: str) -> re.Match[str]:
-        """The first line of output, of those to come, that matches."""
-        seen = []
+    def says(self, pattern: str, timeout_s: float) -> re.Match[str] | None:
+        """The first line of output, of those to come, that matches; ``None`` if there is none for so long."""
         try:
             while True:
-                seen.append(self._lines.get(timeout=DEADLINE_S))
-                if found := re.search(pattern, seen[-1]):
+                self.seen.append(self._lines.get(timeout=timeout_s))
+                if found := re.search(pattern, self.seen[-1]):
                     return found
         except queue.Empty:
-            raise AssertionError(f"{pattern!r} is not in the output: {''.join(seen)}") from None
+            return None
+
+    def until(self, pattern: str) -> re.Match[str]:
+        found = self.says(pattern, DEADLINE_S)
+        assert found is not None, f"{pattern!r} is not in the output: {''.join(self.seen)}"
+        return found
 
     def port(self) -> int:
         return int(self.until(r"Starting development server at http://127.0.0.1:(\d+)/")[1])
@@ -98,8 +116,7 @@ class Runserver:
             self.process.terminate()
             self.process.wait(DEADLINE_S)
         self._reader.join(DEADLINE_S)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        self._output.close()
 
 
 @pytest.fixture
@@ -139,7 +156,7 @@ def greeting(port: int) -> Any:
 def test_http_static_files_and_websockets_with_coloured_lines(
     runserver: Callable[..., Runserver],
 ) -> None:
-    server = runserver("--noreload", "--force-color")
+    server = runserver("--noreload")
     port = server.port()
     assert get(port, "/hello/") == (200, b"hello")
     assert server.until(r'"GET /hello/ HTTP/1.1" 200 5')
@@ -169,8 +186,10 @@ def test_a_changed_file_is_served_changed(runserver: Callable[..., Runserver], f
     port = server.port()
     assert greeting(port) == "first"
     (folder / "routing.py").write_text(ROUTING.replace("first", "second"))
-    os.utime(folder / "routing.py", (0, 2_000_000_000))
-    server.until("changed, reloading")
+    # Django's reloader looks once a second, and must have seen the file once before.
+    attempts = count(2_000_000_000)
+    while not server.says("changed, reloading", 1.5):
+        os.utime(folder / "routing.py", (0, next(attempts)))
     assert greeting(server.port()) == "second"
     assert server.stop(signal.SIGTERM) == 0
 
@@ -180,7 +199,7 @@ def test_a_taken_port_is_one_sentence(folder: Path) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "django", "runserver", "--noreload", str(taken.getsockname()[1])],
             cwd=folder,
-            env={**os.environ, "DJANGO_SETTINGS_MODULE": "settings", "PYTHONPATH": str(folder)},
+            env=environment(folder),
             capture_output=True,
             text=True,
             timeout=DEADLINE_S,

@@ -139,7 +139,7 @@ class Connection:
                         else:
                             await client_hooks[item["type"]](consumer, item)
                     except asyncio.CancelledError:
-                        if not self._overtaken or self._task.uncancel():
+                        if not self._is_overtaken():
                             raise
                     except Exception as error:
                         await self._failed(error, item)
@@ -171,6 +171,8 @@ class Connection:
         if event["type"] == "websocket.disconnect":
             self._client_gone(event)
             return
+        if self.consumer.closed:
+            return
         self._client_waiting += 1
         self._mailbox.append(event)
         waiter = self._waiter
@@ -181,6 +183,8 @@ class Connection:
 
     def deliver(self, encoded: bytes) -> bool:
         """Take one event from the layer; ``False``, and it is lost, if ``capacity`` of them wait already."""
+        if self.consumer.closed:
+            return True
         if self._layer_waiting >= self._layer_capacity:
             if not self.dropped:
                 logger.warning(
@@ -191,8 +195,6 @@ class Connection:
                 )
             self.dropped += 1
             return False
-        if self.consumer.closed:
-            return True
         self._layer_waiting += 1
         self._mailbox.append(encoded)
         waiter = self._waiter
@@ -240,6 +242,10 @@ class Connection:
         if not self.calls_in_thread:
             self._task.cancel()
 
+    def _is_overtaken(self) -> bool:
+        """Whether a cancellation was ours, and nobody else's."""
+        return self._overtaken and not self._task.uncancel()
+
     def _keep_client_events(self) -> None:
         """What the client said before it left is still handled, as far as the grace lasts; layer events are not."""
         kept = [item for item in self._mailbox if type(item) is not bytes]
@@ -271,7 +277,11 @@ class Connection:
         if isinstance(error, ClientDisconnected):
             return
         event = decode_event(item) if isinstance(item, bytes) else None if item is error else item
-        await self.hooks["on_error"](self.consumer, error, event)
+        try:
+            await self.hooks["on_error"](self.consumer, error, event)
+        except asyncio.CancelledError:
+            if not self._is_overtaken():
+                raise
 
     # Sending
 
