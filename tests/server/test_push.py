@@ -121,6 +121,61 @@ def test_each_form_is_made_once(server: Any, port: int, lanes: Lanes, ws: Any) -
             assert (inflated(got.payload, bits) if offer else got.payload) == message.payload
 
 
+LARGE = "large and compressible, " * 20_000
+
+
+def test_a_large_push_is_compressed_in_a_thread_once(server: Any, port: int, lanes: Lanes, ws: Any) -> None:
+    """The loop is not held up, and all clients of a window share the frame."""
+    clients = [ws(port).open("/", DEFLATE) for _ in range(3)]
+    members = [lanes.connected.next() for _ in clients]
+    message = PreparedMessage(LARGE)
+
+    def act() -> list[Any]:
+        results = [lane.push(message) for lane in members]
+        return [*results, dict(message.forms)]
+
+    *results, forms = server.call(act)
+    assert results == [Pushed.ACCEPTED] * 3
+    assert forms == {}, "nothing was framed in the loop's pass"
+    for client in clients:
+        got = client.frame()
+        assert got.rsv1
+        assert inflated(got.payload, 15) == message.payload
+    assert set(message.forms) == {15}
+
+
+@pytest.mark.parametrize("behind", ["push", "send", "close"])
+def test_nothing_overtakes_a_large_push(server: Any, port: int, lanes: Lanes, ws: Any, behind: str) -> None:
+    client = ws(port).open("/", DEFLATE)
+    lane = lanes.connected.next()
+
+    def act() -> None:
+        lane.push(PreparedMessage(LARGE))
+        if behind == "push":
+            lane.push(PreparedMessage("small"))
+        elif behind == "send":
+            lane.send_now({"type": "websocket.send", "text": "small"})
+        else:
+            lane.send_now({"type": "websocket.close", "code": 4000})
+
+    server.call(act)
+    assert client.message() == LARGE
+    if behind == "close":
+        assert client.frame().code == 4000
+    else:
+        assert client.message() == "small"
+        client.quiet(0.05)
+
+
+def test_a_client_that_leaves_a_large_push_behind(server: Any, port: int, lanes: Lanes, ws: Any) -> None:
+    client = ws(port).open("/", DEFLATE)
+    lane = lanes.connected.next()
+    server.call(lane.push, PreparedMessage(LARGE))
+    client.close()
+    assert lane.events.next()["type"] == "websocket.disconnect"
+    assert server.call(lane.push, PreparedMessage("late")) is Pushed.CLOSED
+
+
 def test_the_send_of_the_scope_is_the_applications_own(port: int, lanes: Lanes, ws: Any) -> None:
     """So that a consumer can tell whether a middleware wants to see its messages."""
     ws(port).open()

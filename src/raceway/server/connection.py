@@ -30,6 +30,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "client",
+        "ended",
         "lost",
         "out",
         "out_bytes",
@@ -54,6 +55,7 @@ class Connection(asyncio.Protocol):
         self.out_bytes = 0
         self.paused = False
         self.lost = False
+        self.ended = False  # the client has ended its side
         self.secure = False
         self.trusts_peer = False
         self.client: Address | None = None
@@ -170,6 +172,10 @@ class Connection(asyncio.Protocol):
         """
         self.flush()
         if self.lost:
+            return
+        if self.ended:
+            self.transport.close()  # nothing more can come, so nothing can be reset
+            self.linger()
             return
         if self.transport.can_write_eof():
             self.transport.write_eof()

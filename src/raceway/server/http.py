@@ -45,7 +45,6 @@ class HttpConnection(Connection):
         "closing",
         "counted_address",
         "discarded_bytes",
-        "ended",
         "exchange",
         "mid_head",
         "pending",
@@ -60,7 +59,6 @@ class HttpConnection(Connection):
         self.pending: deque[HttpEvent] | None = None
         self.advancing = False
         self.closing = False  # nothing more is read or answered
-        self.ended = False  # the client has ended its side
         self.mid_head = False  # a request has begun to arrive
         self.read_paused = False
         self.discarded_bytes = 0
@@ -207,7 +205,7 @@ class HttpConnection(Connection):
             if isinstance(upgrade, Refusal):
                 self._answer_upgrade(request, upgrade)
                 return
-            WebSocketConnection(self, request, upgrade).open(self.reader.take_rest())
+            WebSocketConnection(self, request, upgrade, self.reader.take_rest())
             return
         if request.ends_here:
             self.read_deadline = NEVER

@@ -9,12 +9,14 @@ from collections import Counter
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Protocol
 
+from raceway.prepared import Form, PreparedMessage
 from raceway.server.access import AccessLog
 from raceway.server.config import Config
 from raceway.server.deadlines import SLOT_S, Deadlines
 from raceway.server.flusher import Flusher
 from raceway.server.proxy import TrustedProxies
 from raceway.types import ASGIApplication
+from raceway.wire.websocket import encode_data
 
 if TYPE_CHECKING:
     from raceway.server.connection import Connection
@@ -51,6 +53,7 @@ class Shared:
         self.refused: set[Connection] = set()  # those of them that are above a limit and are told so
         self.per_address: Counter[str] = Counter()
         self.running: set[Running] = set()
+        self.compressing: dict[tuple[int, Form], asyncio.Task[None]] = {}
         self.counters: Counter[str] = Counter()
         self.flusher = Flusher(loop.call_soon)
         self.deadlines = Deadlines(loop.time())
@@ -81,6 +84,21 @@ class Shared:
             self._ticker.cancel()
         if self.access is not None:
             self.access.flush()
+
+    def compress(self, message: PreparedMessage, form: Form) -> asyncio.Future[None]:
+        """Have one form of a large message made in a thread, once; the future is done when the message has it."""
+        task = self.compressing.get((id(message), form))
+        if task is None:
+            task = self.loop.create_task(self._compress(message, form), name="raceway-compress")
+            self.compressing[id(message), form] = task
+        return task
+
+    async def _compress(self, message: PreparedMessage, form: Form) -> None:
+        try:
+            frame = await self.loop.run_in_executor(None, encode_data, message.payload, message.is_text, form)
+            message.forms.setdefault(form, frame)
+        finally:
+            del self.compressing[id(message), form]
 
     def release_address(self, address: str) -> None:
         """A connection that was counted for ``address`` is gone."""

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any, Final
 from raceway.errors import ClientDisconnected, InvalidMessage
 from raceway.prepared import PLAIN, PreparedMessage, Pushed
 from raceway.registry.policy import POLICIES, Policy, PushQueue, Verdict
-from raceway.server.connection import Connection
+from raceway.server.connection import JOIN_BYTES, Connection
 from raceway.server.deadlines import NEVER
+from raceway.server.handshake import Handshake
 from raceway.server.scopes import base_scope
 from raceway.server.tasks import start_task
 from raceway.types import Event, Receive, Send
 from raceway.wire.events import Request
-from raceway.wire.http1 import Http1Response
 from raceway.wire.websocket import (
     Close,
+    Deflate,
     Engine,
     Incoming,
     Ping,
@@ -40,11 +41,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("raceway.server")
 
-EARLY_BYTES: Final = 64 * 1024
-"""What a client may send before its handshake is answered; then reading pauses."""
-
 READ_TURN_BYTES: Final = 128 * 1024
 """Who sends this much at once lets others go first; uvloop would else read 32 such pieces (8 MiB) in one pass."""
+
+COMPRESS_INLINE_BYTES: Final = 256 * 1024
+"""A message above this size takes milliseconds to compress: a push is compressed in a thread, a send not at all."""
 
 END_GRACE_S: Final = 1.0
 """How long the answer to a client's close, or to its mistake, waits for the messages before it to be handled."""
@@ -77,14 +78,15 @@ class WebSocketConnection(Connection):
     __slots__ = (
         "backlog",
         "backlog_bytes",
+        "clear",
         "counted_address",
-        "denial",
-        "early",
         "ending",
         "engine",
         "form",
         "greeted",
+        "handshake",
         "heard",
+        "held",
         "incoming",
         "last_words",
         "latest_ping",
@@ -93,27 +95,24 @@ class WebSocketConnection(Connection):
         "pushes",
         "read_paused",
         "receiver",
-        "request",
         "state",
         "task",
         "turn_due",
-        "upgrade",
     )
 
-    def __init__(self, http: HttpConnection, request: Request, upgrade: Upgrade) -> None:
+    def __init__(self, http: HttpConnection, request: Request, upgrade: Upgrade, early: bytes) -> None:
         super().__init__(http.shared)
         self.transport = http.transport
         self.client, self.server = http.client, http.server
         self.secure, self.trusts_peer, self.paused = http.secure, http.trusts_peer, http.paused
         self.counted_address = http.give_up()
-        self.request: Request | None = request
-        self.upgrade: Upgrade | None = upgrade
-        self.denial: Http1Response | None = None
+        self.handshake: Handshake | None = Handshake(self, request, upgrade, early)
         self.engine: Engine | None = None
         self.state = CONNECTING
+        self.clear = False  # open, and nothing keeps a push from being written at once
+        self.held: PreparedMessage | None = None  # a push that is being compressed in a thread
         self.form = PLAIN
         self.greeted = False
-        self.early: bytes | None = None
         self.incoming: deque[Event] | None = None
         self.backlog = 0
         self.backlog_bytes = 0
@@ -128,15 +127,14 @@ class WebSocketConnection(Connection):
         self.pinged = False
         self.pushes: PushQueue | None = None
 
-    def open(self, rest: bytes) -> None:
-        """Begin; ``rest`` is what the client sent behind its request."""
+        self._start(request, upgrade.subprotocols)
+
+    def _start(self, request: Request, subprotocols: list[str]) -> None:
         shared = self.shared
         shared.connections.add(self)
         self.transport.set_protocol(self)
-        assert self.request is not None
-        assert self.upgrade is not None
-        scope = base_scope("websocket", self.request, self)
-        scope["subprotocols"] = self.upgrade.subprotocols
+        scope = base_scope("websocket", request, self)
+        scope["subprotocols"] = subprotocols
         receive, send = self.receive, self.send
         scope["extensions"] = {
             "websocket.http.response": {},
@@ -148,7 +146,6 @@ class WebSocketConnection(Connection):
                 "listen": self.listen,
             },
         }
-        self.early = rest or None
         self.expect_read(shared.limits.ws_open_timeout_s)
         shared.running.add(self)
         self.task = start_task(self._run(scope, receive, send), shared.loop, "raceway-websocket")
@@ -178,12 +175,8 @@ class WebSocketConnection(Connection):
         """Nobody receives any more: end with ``code``, unless the client has ended the connection before."""
         self.listener = _nobody
         self.incoming = None
-        if self.state is CONNECTING:
-            if self.denial is not None and self.denial.started:
-                self.state = ENDED
-                self.finish()  # what was promised of the answer is missing, and visibly so
-            else:
-                self._refuse(503 if code == 1012 else 500, "The application did not answer.")
+        if self.handshake is not None:
+            self.handshake.refuse(503 if code == 1012 else 500, "The application did not answer.")
         elif self.last_words is not None:
             self._say_last_words()
         elif self.state is OPEN:
@@ -196,11 +189,8 @@ class WebSocketConnection(Connection):
         self.heard = True
         engine = self.engine
         if engine is None:
-            if self.state is CONNECTING:
-                self.early = data if self.early is None else self.early + data
-                if len(self.early) > EARLY_BYTES and not self.read_paused:
-                    self.read_paused = True
-                    self.pause_reading()
+            if self.handshake is not None:
+                self.handshake.data_received(data)
             return
         for item in engine.receive_data(data):
             if type(item) is str:
@@ -241,12 +231,11 @@ class WebSocketConnection(Connection):
         self.backlog += 1
         self.backlog_bytes += size_bytes
         limits = self.shared.limits
-        if not self.read_paused and (
+        if (
             self.backlog >= limits.ws_receive_queue_messages
             or self.backlog_bytes > limits.ws_max_message_bytes
         ):
-            self.read_paused = True
-            self.pause_reading()
+            self.hold_reading()
         if self.listener is not None:
             self.listener(event)
         elif self.incoming is None:
@@ -273,15 +262,18 @@ class WebSocketConnection(Connection):
                 self._approach_end(item.code, item.reason, item.code, item.reason)
 
     def eof_received(self) -> bool:
-        return False  # without a close frame the connection is lost: connection_lost follows
+        self.ended = True
+        self.flush()
+        # Without a close frame the connection is lost, and connection_lost follows; with one, the answer is due.
+        return self.last_words is not None and not self.secure
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         address, self.counted_address = self.counted_address, None
         if address is not None:
             self.shared.release_address(address)
-        self.last_words = None
-        self.engine = self.pushes = None
+        self.handshake = self.last_words = None
+        self.engine = self.pushes = self.held = None
         self._end(1006, "")
         self._release(ClientDisconnected("The client has gone."))
 
@@ -335,6 +327,12 @@ class WebSocketConnection(Connection):
             put(self._disconnect_event())
         return self._drained
 
+    def hold_reading(self) -> None:
+        """Too much waits for the application."""
+        if not self.read_paused:
+            self.read_paused = True
+            self.pause_reading()
+
     def _drained(self) -> None:
         self._resume()
         if self.last_words is not None:
@@ -370,7 +368,7 @@ class WebSocketConnection(Connection):
         not allowed now.
         """
         kind = message.get("type")
-        if self.state is OPEN and kind == "websocket.send":
+        if kind == "websocket.send" and (self.clear or self._may_send()):
             text = message.get("text")
             data = message.get("bytes")
             if data is None and type(text) is str:
@@ -378,9 +376,9 @@ class WebSocketConnection(Connection):
                     payload = text.encode()
                 except UnicodeEncodeError as error:
                     raise InvalidMessage(f"'text' cannot be sent as UTF-8: {error}.") from None
-                frame = text_frame(payload) if self.form == PLAIN else encode_data(payload, True, self.form)
+                frame = text_frame(payload) if self.form == PLAIN else self._own_frame(payload, True)
             elif text is None and isinstance(data, bytes | bytearray | memoryview):
-                frame = encode_data(bytes(data), False, self.form)
+                frame = self._own_frame(bytes(data), False)
             else:
                 raise InvalidMessage(
                     "websocket.send takes 'text' (str) or 'bytes' (bytes), and only one of them."
@@ -390,10 +388,19 @@ class WebSocketConnection(Connection):
         self._handle(kind, message)
         return self.room() if self.paused and not self.lost else None
 
+    def _may_send(self) -> bool:
+        """Whether messages may be sent, slow as the client may be; what was pushed before goes first."""
+        self._release_held()
+        return self.state is OPEN
+
+    def _own_frame(self, payload: bytes, is_text: bool) -> bytes:
+        """Frame one message for this client alone; compressing a large one would hold up everybody else."""
+        return encode_data(payload, is_text, self.form if len(payload) <= COMPRESS_INLINE_BYTES else PLAIN)
+
     def _handle(self, kind: object, message: Event) -> None:
         """Every message but the common one."""
-        if self.state is CONNECTING:
-            self._answer(kind, message)
+        if self.handshake is not None:
+            self.handshake.answer(kind, message)
         elif self.state is not OPEN:
             raise ClientDisconnected("The WebSocket is closed.")
         elif kind == "websocket.close":
@@ -404,75 +411,27 @@ class WebSocketConnection(Connection):
                 f"{kind!r} is not allowed on an open WebSocket; expected websocket.send or websocket.close."
             )
 
-    def _answer(self, kind: object, message: Event) -> None:
-        """The application's answer to the handshake."""
-        if self.denial is not None:
-            self._continue_denial(kind, message)
-        elif kind == "websocket.accept":
-            self._accept(message.get("subprotocol"), message.get("headers") or ())
-        elif kind == "websocket.close":
-            self._refuse(403, "The WebSocket was refused.")
-        elif kind == "websocket.http.response.start":
-            self.denial = denial = Http1Response("GET", "1.1", False)
-            try:
-                denial.start(
-                    message.get("status"),  # type: ignore[arg-type]  # it checks
-                    message.get("headers", ()),
-                    False,
-                    self.shared.default_headers,
-                )
-            except BaseException:
-                self.denial = None
-                raise
-            self._log(message["status"])
-        else:
-            raise InvalidMessage(
-                f"{kind!r} is not allowed before the handshake is answered; expected websocket.accept, "
-                "websocket.close or websocket.http.response.start."
-            )
-
-    def _continue_denial(self, kind: object, message: Event) -> None:
-        if kind != "websocket.http.response.body":
-            raise InvalidMessage(f"{kind!r} is not allowed here; expected websocket.http.response.body.")
-        assert self.denial is not None
-        self.write(self.denial.body(message.get("body", b""), message.get("more_body", False)))
-        if self.denial.complete:
-            self._end(1006, "")
-            self.finish()
-
-    def _accept(self, subprotocol: str | None, headers: Any) -> None:
-        assert self.upgrade is not None
+    def opened(self, deflate: Deflate | None, early: bytes) -> None:
+        """The handshake was accepted; what was pushed meanwhile goes out, what the client sent comes in."""
         limits = self.shared.limits
-        self.write(self.upgrade.response(subprotocol, headers))
-        self._log(101)
-        deflate = self.upgrade.deflate
+        self.handshake = None
         self.engine = Engine(limits.ws_max_message_bytes, deflate)
         self.form = PLAIN if deflate is None else deflate.form
         self.state = OPEN
-        self.request = self.upgrade = None
+        self.clear = not self.paused
+        self.read_deadline = NEVER
         if limits.ws_ping_interval_s:
             self.expect_read(limits.ws_ping_interval_s)
-        else:
-            self.read_deadline = NEVER
-        pushes, self.pushes = self.pushes, None
-        for frame in pushes.take() if pushes is not None else ():
-            self.write(frame)
-        if self.read_paused:
-            self._resume()
-        early, self.early = self.early, None
+        self._write_pushes()
+        self._resume()
         if early:
             self.data_received(early)
 
-    def _refuse(self, status: int, reason: str) -> None:
-        self._log(status)
-        self.write_error(status, reason)
+    def refused(self) -> None:
+        """The handshake was answered with a response; nothing follows it."""
+        self.handshake = None
         self._end(1006, "")
         self.finish()
-
-    def _log(self, status: int) -> None:
-        access = self.shared.access
-        if access is not None and self.request is not None:
-            access.add_request(self.client, self.request, status, 0, 0.0)
 
     # Pushes
 
@@ -482,21 +441,42 @@ class WebSocketConnection(Connection):
         While the client is slow it waits in a bounded queue; ``policy`` says who pays when that is full, and
         ``key`` which waiting push this one replaces (``latest``).
         """
-        if self.state is OPEN and not self.paused:
+        if self.clear:
             frame = message.forms.get(self.form)
             if frame is None:
+                if self.form != PLAIN and len(message.payload) > COMPRESS_INLINE_BYTES:
+                    self._hold(message)
+                    return Pushed.ACCEPTED
                 frame = message.form(self.form, encode)
             out = self.out
             out.append(frame)
             if len(out) == 1:
                 self.shared.flusher.mark(self)
             self.out_bytes += len(frame)
-            if self.out_bytes > 65536:
+            if self.out_bytes > JOIN_BYTES:
                 self.flush()
             return Pushed.ACCEPTED
         if self.state > OPEN:
             return Pushed.CLOSED
+        if self.held is not None:
+            self._release_held()
+            return self.push(message, policy, key)
         return self._queue_push(message, policy, key)
+
+    def _hold(self, message: PreparedMessage) -> None:
+        """Have a large message compressed in a thread; whatever else is sent meanwhile makes it go out plain."""
+        self.held = message
+        self.clear = False
+        self.shared.compress(message, self.form).add_done_callback(lambda _: self._release_held(message))
+
+    def _release_held(self, compressed: PreparedMessage | None = None) -> None:
+        held = self.held
+        if held is None or (compressed is not None and compressed is not held):
+            return
+        self.held = None
+        if self.state is OPEN:
+            self.clear = not self.paused
+            self.write(held.form(PLAIN if compressed is None else self.form, encode))
 
     def _queue_push(self, message: PreparedMessage, policy: Policy, key: Hashable) -> Pushed:
         if policy not in POLICIES:
@@ -505,9 +485,10 @@ class WebSocketConnection(Connection):
         if queue is None:
             queue = self.pushes = PushQueue(self.shared.limits.push_queue_bytes)
         form = self.form
-        if self.state is CONNECTING:
-            assert self.upgrade is not None
-            form = PLAIN if self.upgrade.deflate is None else self.upgrade.deflate.form
+        if self.handshake is not None and self.handshake.upgrade.deflate is not None:
+            form = self.handshake.upgrade.deflate.form
+        if len(message.payload) > COMPRESS_INLINE_BYTES and form not in message.forms:
+            form = PLAIN
         verdict = queue.offer(message.form(form, encode), policy, key)
         counters = self.shared.counters
         if queue.dropped_oldest or queue.replaced:
@@ -527,20 +508,28 @@ class WebSocketConnection(Connection):
         self.pushes = None
         self.write(close_frame(1013, "too slow"))
         self.flush()
-        self.state = CLOSING
+        self._leave_open(CLOSING)
         self.ending = (1013, "too slow")
         self.expect(self.shared.loop.time() + SLOW_CLIENT_S, self.write_deadline)
         self._tell_application()
 
-    def resume_writing(self) -> None:
-        self.paused = False
-        if self.latest_ping is not None and self.state is OPEN:
-            self.write(pong_frame(self.latest_ping))
-        self.latest_ping = None
+    def _write_pushes(self) -> None:
         pushes, self.pushes = self.pushes, None
         if pushes is not None and self.state is OPEN:
             for frame in pushes.take():
                 self.write(frame)
+
+    def pause_writing(self) -> None:
+        self.clear = False
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        self.clear = self.state is OPEN and self.held is None
+        if self.latest_ping is not None and self.state is OPEN:
+            self.write(pong_frame(self.latest_ping))
+        self.latest_ping = None
+        self._write_pushes()
         if not self.paused:
             super().resume_writing()
 
@@ -552,8 +541,8 @@ class WebSocketConnection(Connection):
             self.lingered()
         elif self.state is CLOSING:
             self.abort()
-        elif self.state is CONNECTING:
-            self._refuse(503, "The application did not answer in time.")
+        elif self.handshake is not None:
+            self.handshake.refuse(503, "The application did not answer in time.")
         elif self.last_words is not None:
             self._say_last_words()
         elif self.heard or self.read_paused:
@@ -576,8 +565,9 @@ class WebSocketConnection(Connection):
             raise InvalidMessage(f"{code!r} is not a close code that may be sent; use 1000 or 3000 to 4999.")
         if not isinstance(reason, str):
             raise InvalidMessage(f"The 'reason' of a close is a str, not {reason!r}.")
+        self._release_held()
         self.write(close_frame(code, reason))
-        self.state = CLOSING
+        self._leave_open(CLOSING)
         self.last_words = None
         self.pushes = None
         self.expect(self.shared.loop.time() + self.shared.limits.ws_close_timeout_s, self.write_deadline)
@@ -598,8 +588,9 @@ class WebSocketConnection(Connection):
     def _say_last_words(self) -> None:
         words, self.last_words = self.last_words, None
         if words is not None:
+            self._release_held()
             self.write(words)
-            self.state = ENDED
+            self._leave_open(ENDED)
             self.finish()
 
     def _end(self, code: int, reason: str) -> None:
@@ -607,10 +598,14 @@ class WebSocketConnection(Connection):
         if self.ending is None:
             self.ending = (code, reason)
             self._tell_application()
-        if self.state is CLOSING and not self.lost:
-            self.state = ENDED
+        was = self.state
+        self._leave_open(ENDED)
+        if was is CLOSING and not self.lost:
             self.finish()
-        self.state = ENDED
+
+    def _leave_open(self, state: State) -> None:
+        self.state = state
+        self.clear = False
 
     def _tell_application(self) -> None:
         """Let whoever waits know of the end; messages that were received before come first."""
@@ -627,8 +622,8 @@ class WebSocketConnection(Connection):
         return True
 
     def drain(self) -> None:
-        if self.state is CONNECTING:
-            self._refuse(503, "The server is stopping.")
+        if self.handshake is not None:
+            self.handshake.refuse(503, "The server is stopping.")
         elif self.state is OPEN and self.last_words is None:
             self.close(1012, "server is restarting")
 
