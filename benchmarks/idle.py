@@ -21,7 +21,7 @@ class Memory:
     """KiB of private process memory per connection."""
 
     kib: float
-    disturbed: bool = False  # others' processes do not change it
+    disturbance: float = 0.0  # other processes do not change it
 
 
 def answer(settings: Settings) -> str:
