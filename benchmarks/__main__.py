@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import signal
 import sys
 
 from benchmarks import broadcast, echo, get, idle, load, report
@@ -32,6 +33,7 @@ def main() -> int:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     os.sched_setaffinity(0, {LOAD_CORE})
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers are stopped, as after Ctrl-C
     load.build()
 
     settings = Settings(runs=arguments.runs, seconds=arguments.seconds, load_sleeps=arguments.load_sleeps)

@@ -47,7 +47,9 @@ def answer(settings: Settings) -> str:
     head = ["sockets", "server", "CPU µs per delivery", "CPU µs per broadcast", "lowest to highest"]
     head += ["writes per delivery", "deliveries per second", "server's core busy", "generator's µs"]
     rows = [_row(results, server, size) for size in SIZES for server in CONTENDERS]
+    once_us = [results.median(server.name, "1", lambda s: s.server_us) for server in CONTENDERS]
     text = "\n".join(map(str, targets))
+    text += f"\n- a broadcast to one socket: {report.number(once_us[0] - once_us[1])} µs more than the loop"
     return f"{text}\n\n{report.table(head, rows)}\n\nOrientation: {ORIENTATION}. {report.notes(results)}"
 
 
@@ -58,9 +60,9 @@ def _broadcasts(size: int, seconds: float) -> int:
 
 def _beyond_fixed(results: Results[Sample], size: int) -> float:
     """Raceway's CPU per broadcast without what it may cost once, of the loop's; median over the rounds."""
-    return results.ratio(RACEWAY.name, FLOOR.name, f"{size}", lambda s: s.server_us) - FIXED_US / (
-        size * results.median(FLOOR.name, f"{size}", lambda s: s.server_us)
-    )
+    ratio = results.ratio(RACEWAY.name, FLOOR.name, f"{size}", lambda s: s.server_us)
+    loop_us = size * results.median(FLOOR.name, f"{size}", lambda s: s.server_us)
+    return max(0.0, ratio - FIXED_US / loop_us)
 
 
 def _row(results: Results[Sample], server: Server, size: int) -> list[str]:
