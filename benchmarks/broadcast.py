@@ -59,10 +59,10 @@ def _broadcasts(size: int, seconds: float) -> int:
 
 
 def _beyond_fixed(results: Results[Sample], size: int) -> float:
-    """Raceway's CPU per broadcast without what it may cost once, of the loop's; median over the rounds."""
+    """Raceway's CPU per broadcast beyond what it may cost once, of the loop's; below 0 if that is all."""
     ratio = results.ratio(RACEWAY.name, FLOOR.name, f"{size}", lambda s: s.server_us)
     loop_us = size * results.median(FLOOR.name, f"{size}", lambda s: s.server_us)
-    return max(0.0, ratio - FIXED_US / loop_us)
+    return ratio - FIXED_US / loop_us
 
 
 def _row(results: Results[Sample], server: Server, size: int) -> list[str]:
