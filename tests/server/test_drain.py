@@ -24,7 +24,7 @@ from tests.server.rawws import CLOSE, TEXT, frame
 pytestmark = pytest.mark.topology
 
 SIGTERM, SIGINT = signal.SIGTERM, signal.SIGINT
-QUIET = ("app:app", "--port", "0", "--no-access-log")
+QUIET = ("app:app", "--port", "0", "--no-access-log", "--timeout-linger-seconds", "0.3")
 
 
 @pytest.fixture
