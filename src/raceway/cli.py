@@ -122,9 +122,11 @@ def serve(application: str, reload: bool, log_level: str, **options: Any) -> Non
     MODULE:ATTRIBUTE names it, for instance project.asgi:application. Sizes are bytes and times are seconds. Every
     option can also be set in the environment (--drain-seconds as RACEWAY_DRAIN_SECONDS) or in a file (--config).
     """
-    logging.basicConfig(
-        level=log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"
-    )
+    # Our own records only: what the application logs is for the application to configure.
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    logging.getLogger("raceway").addHandler(handler)
+    logging.getLogger("raceway").setLevel(log_level.upper())
     limits = {limit.name: options.pop(limit.name) for limit in dataclasses.fields(Limits)}
     config = Config(log_level=log_level, limits=Limits(**limits), **options)
     sys.exit(serve_with_reload(config) if reload else run(application, config))

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("raceway.server")
 
+EXTENSIONS_1_0: Final[dict[str, dict[str, Any]]] = {"http.response.pathsend": {}, "http.response.debug": {}}
+EXTENSIONS: Final[dict[str, dict[str, Any]]] = {
+    **EXTENSIONS_1_0,
+    "http.response.trailers": {},
+    "http.response.early_hint": {},
+}
+"""What the application may use beyond the specification's core; each scope has a copy."""
+
 FILE_PIECE_BYTES: Final = 256 * 1024
 """How much of a file is read and written at a time by ``http.response.pathsend``."""
 
@@ -30,6 +38,7 @@ class HttpExchange:
     # What a plain request never changes stays in the class: one is made per request, and its making is felt.
     parts: list[bytes] | None = None  # of the body, not yet received by the application
     receivers: list[asyncio.Future[None]] | None = None
+    start_headers: Any = None  # of the response, until its body begins
     unread_bytes = 0
     sent_bytes = 0
     body_delivered = False
@@ -37,21 +46,14 @@ class HttpExchange:
     asked_to_stop = False
     is_event_stream = False
     began = 0.0
+    status = 0
 
     def __init__(self, connection: HttpConnection, request: Request) -> None:
         self.connection = connection
         self.request = request
-        self.response = self._new_response()
+        self.response = Http1Response(request.method, request.http_version, request.keep_alive)
         self.body_complete = request.ends_here
         self.continued = not request.expects_continue
-
-    def _new_response(self) -> Http1Response:
-        request = self.request
-        return Http1Response(
-            request.method,
-            request.http_version,
-            request.keep_alive and not self.connection.shared.draining,
-        )
 
     # The application's side
 
@@ -60,15 +62,7 @@ class HttpExchange:
         request = self.request
         scope = base_scope("http", request, connection)
         scope["method"] = request.method
-        if request.http_version == "1.1":
-            scope["extensions"] = {
-                "http.response.pathsend": {},
-                "http.response.trailers": {},
-                "http.response.early_hint": {},
-                "http.response.debug": {},
-            }
-        else:
-            scope["extensions"] = {"http.response.pathsend": {}, "http.response.debug": {}}
+        scope["extensions"] = (EXTENSIONS if request.http_version == "1.1" else EXTENSIONS_1_0).copy()
         shared = connection.shared
         if shared.access is not None:
             self.began = shared.loop.time()
@@ -159,62 +153,59 @@ class HttpExchange:
         if self.disconnected:
             raise ClientDisconnected(f"The client of {self.request.method} {self.request.path} has gone.")
         kind = message.get("type")
-        response = self.response
         connection = self.connection
         if kind == "http.response.start":
-            if not self.continued:
-                response.keep_alive = (
-                    False  # whether the body will come is in doubt (RFC 9110 section 10.1.1)
-                )
-            headers = message.get("headers", ())
-            status = message.get("status")
-            trailers = bool(message.get("trailers"))
-            if trailers:
-                response.accepts_trailers = self.request.accepts_trailers
-            response.start(
-                status,  # type: ignore[arg-type]  # it checks
-                headers,
-                trailers,
-                connection.shared.default_headers,
-            )
-            self.status = status  # type: ignore[assignment]
-            self.start_headers = headers
+            self._start_response(message)
             return
         if kind == "http.response.body":
+            response = self.response
             body = message.get("body", b"")
-            more = message.get("more_body", False)
-            first = not response.head_sent
-            data = response.body(body, more)
+            data = response.body(body, message.get("more_body", False))
             self.sent_bytes += len(body)
             if response.complete and not connection.out and not connection.paused:
                 connection.transport.write(data)  # nothing to join it with: the pass may as well end here
             elif data:
                 connection.write(data)
-                if first and more:
-                    self._look_for_stream()
-        elif kind == "http.response.pathsend":
+            if self.start_headers is not None:
+                self._look_for_stream()
+        else:
+            await self._send_rarer(kind, message)
+        if self.response.complete:
+            self._completed()
+        elif connection.paused:
+            await connection.room()
+
+    def _start_response(self, message: Event) -> None:
+        response = self.response
+        shared = self.connection.shared
+        if not self.continued or shared.draining:
+            # Whether the body will come is in doubt (RFC 9110 section 10.1.1), or we are about to stop.
+            response.keep_alive = False
+        trailers = bool(message.get("trailers"))
+        if trailers:
+            response.accepts_trailers = self.request.accepts_trailers
+        status: Any = message.get("status")
+        headers = message.get("headers", ())
+        response.start(status, headers, trailers, shared.default_headers)
+        self.status = status
+        self.start_headers = headers
+
+    async def _send_rarer(self, kind: object, message: Event) -> None:
+        response = self.response
+        if kind == "http.response.pathsend":
             await self._send_file(message.get("path"))
-            response = self.response
         elif kind == "http.response.trailers":
-            connection.write(
-                response.trailers(message.get("headers", ()), message.get("more_trailers", False))
-            )
+            section = response.trailers(message.get("headers", ()), message.get("more_trailers", False))
+            self.connection.write(section)
         elif kind == "http.response.early_hint":
             if self.request.http_version == "1.1" and not response.started:
                 links = [(b"link", link) for link in message.get("links", ())]
-                connection.write(response.interim(103, links))
-            return
-        elif kind == "http.response.debug":
-            return  # for test clients; there is nobody here to tell
-        else:
+                self.connection.write(response.interim(103, links))
+        elif kind != "http.response.debug":  # which is for test clients; there is nobody here to tell
             raise InvalidMessage(
                 f"A message of 'type' {kind!r} is no part of an HTTP response; expected http.response.start, .body, "
                 ".trailers, .pathsend, .early_hint or .debug."
             )
-        if response.complete:
-            self._completed()
-        elif connection.paused:
-            await connection.room()
 
     async def _send_file(self, path: object) -> None:
         """Send a file as the whole body (extension ``http.response.pathsend``), read in the default executor."""
@@ -229,9 +220,13 @@ class HttpExchange:
         file = await loop.run_in_executor(None, FileIO, path)
         try:
             left = os.fstat(file.fileno()).st_size
-            if not any(name.lower() == b"content-length" for name, _ in self.start_headers):
-                headers = [*self.start_headers, (b"content-length", b"%d" % left)]
-                self.response = response = self._new_response()
+            given = self.start_headers or ()
+            if not any(name.lower() == b"content-length" for name, _ in given):
+                headers = [*given, (b"content-length", b"%d" % left)]
+                request = self.request
+                self.response = response = Http1Response(
+                    request.method, request.http_version, response.keep_alive
+                )
                 response.start(self.status, headers, False, self.connection.shared.default_headers)
             while left:
                 piece = await loop.run_in_executor(None, file.read, min(left, FILE_PIECE_BYTES))
@@ -318,8 +313,11 @@ class HttpExchange:
             connection.regulate()
 
     def _look_for_stream(self) -> None:
-        """A response that streams events is told of a stop or a half-closed client at once."""
-        for name, value in self.start_headers:
+        """A response that streams events is told of a stop or of a half-closed client at once."""
+        headers, self.start_headers = self.start_headers, None
+        if headers is None or self.response.complete:
+            return
+        for name, value in headers:
             if name.lower() == b"content-type":
                 self.is_event_stream = value.strip().lower().startswith(b"text/event-stream")
         if self.is_event_stream and self.connection.shared.draining:

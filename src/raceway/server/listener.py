@@ -97,7 +97,7 @@ def _tcp(host: str, port: int, backlog: int) -> list[socket.socket]:
 
 def _why_not(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"Port {port} of {host} is in use: stop who uses it, or choose another with --port."
+        return f"Port {port} of {host} is in use: stop who uses it, or choose another port."
     if error.errno == errno.EACCES:
-        return f"Port {port} of {host} needs privileges that this process lacks: choose one above 1023 with --port."
+        return f"Port {port} of {host} needs privileges that this process lacks: choose one above 1023."
     return f"Cannot listen on {host} port {port}: {error.strerror}."

@@ -58,6 +58,21 @@ class Request:
         self.expects_continue = expects_continue
         self.upgrade = upgrade
 
+    def again(self) -> Request:
+        """The same request once more, with a list of headers of its own."""
+        return Request(
+            self.method,
+            self.path,
+            self.raw_path,
+            self.query_string,
+            self.headers.copy(),
+            self.http_version,
+            self.keep_alive,
+            self.ends_here,
+            self.expects_continue,
+            self.upgrade,
+        )
+
     @property
     def accepts_trailers(self) -> bool:
         """Whether the client asked for trailers (RFC 9110 section 10.1.4)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raceway.wire.events import Body, End, HttpEvent, Violation
+from raceway.wire.events import Body, End, HttpEvent, Request, Violation
 from raceway.wire.http1.head import read_head
 from raceway.wire.http1.rules import BROKEN, CHUNKED, Refusal, check_trailers, chunk_size, request_line
 from raceway.wire.limits import Limits
@@ -14,6 +14,10 @@ _END = End()
 
 _EMPTY_LINES_MAX = 4
 """Empty lines that are skipped before a request line (RFC 9112 section 2.2 asks for one)."""
+
+
+_REPEATED_MAX_BYTES = 2048
+"""A longer head is not kept for the case that it comes again."""
 
 
 class Http1Reader:
@@ -29,7 +33,17 @@ class Http1Reader:
     ``take_rest`` to hand the connection to another protocol, and stop reading from the socket meanwhile.
     """
 
-    __slots__ = ("_empty_lines", "_held", "_keep_alive", "_left", "_limits", "_seen", "_state")
+    __slots__ = (
+        "_empty_lines",
+        "_held",
+        "_keep_alive",
+        "_last",
+        "_last_head",
+        "_left",
+        "_limits",
+        "_seen",
+        "_state",
+    )
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -39,6 +53,10 @@ class Http1Reader:
         self._left = 0  # body bytes still to come, of the message or of the chunk
         self._empty_lines = 0
         self._keep_alive = True
+        self._last_head: bytes | None = (
+            None  # of a request without a body, behind which the connection stays open
+        )
+        self._last: Request | None = None  # what it says, once it has come twice
 
     @property
     def idle(self) -> bool:
@@ -52,6 +70,8 @@ class Http1Reader:
 
     def receive_data(self, data: bytes) -> list[HttpEvent]:
         """Take what arrived, return what it means. Never raises for what a client sends."""
+        if data == self._last_head and self._state == _HEAD and not self._held:
+            return [self._same_again(data)]
         events: list[HttpEvent] = []
         if self._state >= _STOPPED:
             if self._state == _STOPPED:
@@ -153,7 +173,18 @@ class Http1Reader:
             self._state = _STOPPED
         elif not request.keep_alive:
             self._state = _CLOSED
+        elif end - position <= _REPEATED_MAX_BYTES:
+            self._last_head = head
+            self._last = None
         return end
+
+    def _same_again(self, head: bytes) -> Request:
+        """The last request has come once more, to the byte: what polls and checks do. It need not be read again."""
+        last = self._last
+        if last is None:
+            self._last, _ = read_head(head, head.find(b"\r\n"), head.count(b"\r\n") - 2)
+            last = self._last
+        return last.again()
 
     def _skip_empty_lines(self, data: bytes, position: int) -> int:
         """Skip CRLFs before a request line; whatever else stands there is left for the head to refuse."""

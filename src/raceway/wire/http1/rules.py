@@ -20,10 +20,10 @@ TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 VALUE = rb"[\t -~\x80-\x84\x86-\xff]*+"
 """A field value (RFC 9110 section 5.5), without NEL: Python's ``str.splitlines`` takes it for a line end."""
 
-_QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\x84\x86-\xff]|\\[\t -~\x80-\x84\x86-\xff])*+"'
+_QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\x84\x86-\xff]|\\[\t -~\x80-\x84\x86-\xff])*"'
 _EXTENSION = rb"[ \t]*+;[ \t]*+%b(?:[ \t]*+=[ \t]*+(?:%b|%b))?" % (TOKEN, TOKEN, _QUOTED)
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15}+)(?:" + _EXTENSION + rb")*+")
-_FIELD_LINES = re.compile(rb"(?:" + TOKEN + rb":" + VALUE + rb"\r\n)*+")
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15}+)(?:" + _EXTENSION + rb")*")
+_FIELD_LINES = re.compile(rb"(?:" + TOKEN + rb":" + VALUE + rb"\r\n)*")
 _TOKEN = re.compile(TOKEN)
 _VERSION = re.compile(rb"HTTP/([0-9])\.[0-9]")
 _ABSOLUTE_FORM = re.compile(rb"([A-Za-z][A-Za-z0-9+\-.]*+)://([^/?]*+)([^?]*+)(?:\?(.*+))?")
