@@ -37,10 +37,10 @@ check: $(VENV)/.installed-dev
 	$(VENV)/bin/lint-imports
 
 bench: $(VENV)/.installed-dev
-	$(python) -m benchmarks
+	$(python) -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) client/node_modules build dist examples/documents/*.sqlite3
+	rm -rf $(VENV) benchmarks/.env-* benchmarks/.build client/node_modules build dist examples/documents/*.sqlite3
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
