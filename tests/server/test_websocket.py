@@ -1004,6 +1004,36 @@ def test_the_clients_close_reaches_the_application(
     assert told(seen.next()) == (code, reason)
 
 
+@pytest.mark.parametrize("code", [*range(1000, 1004), *range(1007, 1015), 3000, 3999, 4000, 4999])
+def test_every_close_code_that_may_be_sent(site: Any, port: int, ws: Any, code: int) -> None:
+    seen = Seen()
+    site.app = listening(seen)
+    client = ws(port).open()
+    client.send(close_frame(code))
+    assert client.frame().code == code
+    client.closed()
+    assert told(seen.next()) == (code, "")
+
+
+@pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535])
+def test_close_codes_that_may_not_be_sent(site: Any, port: int, ws: Any, code: int) -> None:
+    site.app = echo
+    client = ws(port).open()
+    client.send(close_frame(code))
+    assert client.frame().code == 1002
+    client.closed()
+
+
+def test_a_large_message_and_a_close_and_a_ping(site: Any, port: int, ws: Any) -> None:
+    """The message is echoed, then the close; the ping behind it is not answered."""
+    site.app = echo
+    client = ws(port).open()
+    client.send(frame(TEXT, b"x" * 262_144) + close_frame(1000) + frame(PING, b"late"))
+    assert len(client.message()) == 262_144
+    assert client.frame().code == 1000
+    client.closed()
+
+
 def test_messages_before_the_clients_close_are_delivered(site: Any, port: int, ws: Any) -> None:
     seen = Seen()
     site.app = listening(seen)
@@ -1300,6 +1330,40 @@ def test_bad_frames(site: Any, port: int, ws: Any, bad: bytes, code: int, logs: 
     assert logs.errors == [], "a client's fault is no error of ours"
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xf4\x90\x80\x80edited",
+        b"\xff",
+        b"fine until here \xc0\xaf",
+        b"\xed\xa0\x80",
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("fragmented", [False, True])
+def test_bad_text_fails_before_its_frame_is_complete(
+    site: Any, port: int, ws: Any, payload: bytes, fragmented: bool
+) -> None:
+    """UTF-8 is judged as it comes in, so that nobody waits for the rest of what is wrong already."""
+    site.app = echo
+    client = ws(port).open()
+    if fragmented:
+        client.send(frame(TEXT, b"ok", fin=False))
+    whole = frame(0 if fragmented else TEXT, payload + b"." * 300)
+    for byte in whole[: len(whole) - 200]:
+        client.send(bytes([byte]))
+    assert client.frame().code == 1007
+
+
+def test_good_text_byte_by_byte(site: Any, port: int, ws: Any) -> None:
+    site.app = echo
+    client = ws(port).open()
+    text = "\u03ba\u1f79\u03c3\u03bc\u03b5 \U0001f600 " * 5
+    for byte in frame(TEXT, text.encode()):
+        client.send(bytes([byte]))
+    assert client.message() == text
+
+
 def test_bad_frames_alone(site: Any, port: int, ws: Any) -> None:
     for bad, code in BAD_FRAMES:
         site.app = echo
@@ -1362,6 +1426,26 @@ def test_the_limit_is_raised_by_its_setting(serve: Any, ws: Any) -> None:
     client = ws(serve(echo, limits={"ws_max_message_bytes": 4 << 20}).port).open()
     client.send(frame(BINARY, b"x" * (4 << 20)))
     assert len(client.message()) == 4 << 20
+
+
+@pytest.mark.parametrize("piece_bytes", [64, 1024, 65536])
+def test_four_mebibytes_in_fragments(serve: Any, ws: Any, piece_bytes: int) -> None:
+    client = ws(serve(echo, limits={"ws_max_message_bytes": 16 << 20}).port).open()
+    middle = frame(CONTINUATION, b"y" * piece_bytes, fin=False) * ((4 << 20) // piece_bytes - 2)
+    data = frame(BINARY, b"x" * piece_bytes, fin=False) + middle + frame(CONTINUATION, b"z" * piece_bytes)
+    began = time.monotonic()
+    client.send(data)
+    message = client.message()
+    assert len(message) == 4 << 20
+    assert (message[:1], message[-1:]) == (b"x", b"z")
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_sixteen_mebibytes(serve: Any, ws: Any, opcode: int) -> None:
+    client = ws(serve(echo, limits={"ws_max_message_bytes": 16 << 20}).port).open()
+    client.send(frame(opcode, b"x" * (16 << 20)))
+    assert len(client.message()) == 16 << 20
 
 
 def test_the_default_limit_is_one_mebibyte(site: Any, port: int, ws: Any) -> None:
