@@ -50,6 +50,7 @@ class HttpConnection(Connection):
         "pending",
         "read_paused",
         "reader",
+        "sent_before_bytes",
     )
 
     def __init__(self, shared: Shared) -> None:
@@ -62,6 +63,9 @@ class HttpConnection(Connection):
         self.mid_head = False  # a request has begun to arrive
         self.read_paused = False
         self.discarded_bytes = 0
+        self.sent_before_bytes = (
+            0  # of the response at hand, when we last looked at a client that ended its side
+        )
         self.counted_address: str | None = None
 
     # From the transport
@@ -133,7 +137,7 @@ class HttpConnection(Connection):
             # TLS cannot be half-closed here; a stream's reader has no reason to end its side but to leave.
             self._disconnect()
             return False
-        self.expect_read(self.shared.limits.half_close_timeout_s)
+        self._expect_nothing()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -207,11 +211,11 @@ class HttpConnection(Connection):
                 return
             WebSocketConnection(self, request, upgrade, self.reader.take_rest())
             return
+        self.exchange = exchange = HttpExchange(self, request)
         if request.ends_here:
-            self.read_deadline = NEVER
+            self._expect_nothing()
         else:
             self.expect_read(self.shared.limits.body_timeout_s)
-        self.exchange = exchange = HttpExchange(self, request)
         exchange.start()
 
     def _answer_upgrade(self, request: Request, refusal: Refusal) -> None:
@@ -255,7 +259,7 @@ class HttpConnection(Connection):
         exchange = self.exchange
         behind = exchange is not None and exchange.unread_bytes > BODY_AHEAD_BYTES
         behind = behind or self.reader.stopped or len(self.pending or ()) > PIPELINED_EVENTS
-        if behind is self.read_paused or self.closing:
+        if behind is self.read_paused or self.closing or self.ended:
             return
         self.read_paused = behind
         if behind:
@@ -278,8 +282,11 @@ class HttpConnection(Connection):
             else:
                 self.close()
         elif self.ended:
-            if not self.paused:
+            if self.paused or exchange.sent_bytes != self.sent_before_bytes:
+                self._expect_nothing()
+            else:
                 self._disconnect()
+                self.close()
         elif not exchange.body_complete:
             self._violated(Violation(408, "The request body did not arrive in time."))
 
@@ -315,6 +322,14 @@ class HttpConnection(Connection):
         exchange = self.exchange
         if exchange is not None and not exchange.body_complete:
             self.expect_read(self.shared.limits.body_timeout_s)
+        else:
+            self._expect_nothing()
+
+    def _expect_nothing(self) -> None:
+        """The client owes us nothing; but one that has ended its side must be sent something now and then."""
+        if self.ended and self.exchange is not None:
+            self.sent_before_bytes = self.exchange.sent_bytes
+            self.expect_read(self.shared.limits.half_close_timeout_s)
         else:
             self.read_deadline = NEVER
 

@@ -194,11 +194,18 @@ class WebSocketConnection(Connection):
             return
         for item in engine.receive_data(data):
             if type(item) is str:
-                self._deliver({"type": "websocket.receive", "text": item}, len(item))
+                event: Event = {"type": "websocket.receive", "text": item}
             elif type(item) is bytes:
-                self._deliver({"type": "websocket.receive", "bytes": item}, len(item))
+                event = {"type": "websocket.receive", "bytes": item}
             else:
                 self._control(item)
+                continue
+            receiver = self.receiver
+            if receiver is not None and self.state is OPEN and not receiver.done():
+                self.receiver = None
+                receiver.set_result(event)
+            else:
+                self._deliver(event, len(item))
         unread = engine.deflate is not None and engine.has_more
         if (unread or len(data) >= READ_TURN_BYTES) and not self.read_paused:
             self.pause_reading()
@@ -221,13 +228,9 @@ class WebSocketConnection(Connection):
             self.resume_reading()
 
     def _deliver(self, event: Event, size_bytes: int) -> None:
-        receiver = self.receiver
+        """Nobody waits for ``event``: hand it to the listener, or keep it until somebody receives."""
         if self.state is not OPEN:
             return  # sent before the client saw our close frame (RFC 6455 section 5.5.1)
-        if receiver is not None and not receiver.done():
-            self.receiver = None
-            receiver.set_result(event)
-            return
         self.backlog += 1
         self.backlog_bytes += size_bytes
         limits = self.shared.limits
@@ -383,7 +386,13 @@ class WebSocketConnection(Connection):
                 raise InvalidMessage(
                     "websocket.send takes 'text' (str) or 'bytes' (bytes), and only one of them."
                 )
-            self.write(frame)
+            out = self.out  # as ``write`` does; its call would be felt here
+            out.append(frame)
+            if len(out) == 1:
+                self.shared.flusher.mark(self)
+            self.out_bytes += len(frame)
+            if self.out_bytes > JOIN_BYTES:
+                self.flush()
             return self.room() if self.paused else None
         self._handle(kind, message)
         return self.room() if self.paused and not self.lost else None
