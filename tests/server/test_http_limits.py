@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import select
 import time
 from typing import Any
@@ -372,21 +373,49 @@ def test_a_slow_reader_that_takes_something_is_kept(site: Any, port: int, raw: A
         select.select([], [], [], 0.15)
 
 
-def test_a_half_closed_client_without_an_answer_counts_as_gone(site: Any, port: int, raw: Any) -> None:
-    """FIN is all that a close looks like; who sends nothing more and gets nothing is gone."""
+@pytest.mark.parametrize("before", [b"", request("GET", "/quick") * 2], ids=["alone", "pipelined"])
+@pytest.mark.parametrize("started", [False, True], ids=["unanswered", "half-answered"])
+def test_a_half_closed_client_without_an_answer_counts_as_gone(
+    site: Any, port: int, raw: Any, before: bytes, started: bool
+) -> None:
+    """FIN is all that a close looks like; who sends nothing more and gets nothing is gone, and is let go."""
     seen = Seen()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/quick":
+            await answer(send)
+            return
         await receive()
+        if started:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
         seen.put((await receive())["type"])
 
     site.app = app
     client = raw(port)
-    client.send(request())
+    client.send(before + request())
     client.finish()
     began = time.monotonic()
     assert seen.next() == "http.disconnect"
+    client.gone()
     assert time.monotonic() - began < LATE_S
+
+
+def test_a_half_closed_client_that_is_sent_something_is_not_gone(site: Any, port: int, raw: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(6):  # twice half_close_timeout_s
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
+            await asyncio.sleep(0.1)
+        await send({"type": "http.response.body", "body": b"y"})
+
+    site.app = app
+    client = raw(port)
+    client.send(request() + request())
+    client.finish()
+    assert client.response().body == b"xxxxxxy"
+    assert client.response().body == b"xxxxxxy"
+    client.closed()
 
 
 def test_linger_is_bounded(site: Any, port: int, raw: Any) -> None:
