@@ -146,19 +146,17 @@ def kind(items: list[Item]) -> object:
 def agree(ours: list[Item], theirs: list[Item], max_bytes: int, deflate: bool) -> bool:
     if any(len(item) > max_bytes for item in ours if isinstance(item, str | bytes)):
         return False
+    ours_before = ours[:-1] if kind(ours) == "Violation" else ours
     if kind(theirs) == "Damaged":
-        before = ours[:-1] if kind(ours) == "Violation" else ours
-        return all(mine == other for mine, other in zip(before, theirs[:-1], strict=False))
-    # The library forgets what zlib held back at the limit, if the last fragment is empty.
-    for at, item in enumerate(theirs):
-        if isinstance(item, str | bytes) and len(item) > max_bytes:
-            theirs = [*theirs[:at], ("Violation", 1009)]
-            break
-    if theirs and theirs[-1] == ("Violation", 1009) and theirs[:-1] == ours[: len(theirs) - 1]:
+        return all(mine == other for mine, other in zip(ours_before, theirs[:-1], strict=False))
+    if any(len(item) > max_bytes for item in theirs if isinstance(item, str | bytes)):
+        # The library forgets what zlib held back at the limit, if the last fragment is empty.
+        return ours[-1][1] == 1009 and theirs[: len(ours_before)] == ours_before
+    refused = theirs[-1:] == [("Violation", 1009)] and theirs[:-1] == ours[: len(theirs) - 1]
+    if refused and (deflate or kind(ours[: len(theirs)]) in ("Ping", "Pong", "Close")):
         # We bound a compressed message by what it inflates to, the library also by its frames as they are;
         # and it allows a control frame only as much as is left to the message around it.
-        if deflate or kind(ours[: len(theirs)]) in ("Ping", "Pong", "Close"):
-            return True
+        return True
     match ours:
         case [*before, ("Violation", int(code), words)]:
             if words in STRICTER:
