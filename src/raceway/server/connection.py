@@ -177,8 +177,12 @@ class Connection(asyncio.Protocol):
             self.transport.close()  # nothing more can come, so nothing can be reset
             self.linger()
             return
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        try:
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+        except OSError:  # asyncio's own loop: the client has reset the connection, and we are the first to see it
+            self.transport.abort()
+            return
         self.resume_reading()
         self.linger()
 
