@@ -1,6 +1,6 @@
 """Send random traffic, right, wrong and cut off, to a running server whose application also misbehaves.
 
-    python fuzz/server.py --seconds 600 [--seed 1]
+    python fuzz/server.py --seconds 600 [--seed 1] [--loop asyncio]
 
 What must hold whatever comes: every byte sent back is HTTP/1.1, or frames behind a 101; the application sees the
 events that ASGI allows, in an order that ASGI allows; nothing but the application's own crashes is logged as an
@@ -23,6 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import uvloop
 from tests.server.rawhttp import Closed, Reset, chunked, request
 from tests.server.rawws import (
     BINARY,
@@ -357,6 +358,7 @@ def main() -> int:
     )
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--loop", choices=("uvloop", "asyncio"), default="uvloop")
     arguments = parser.parse_args()
     seed = random.randrange(1 << 32) if arguments.seed is None else arguments.seed
     until = time.monotonic() + arguments.seconds
@@ -364,7 +366,11 @@ def main() -> int:
     logging.getLogger().addHandler(errors)
     application = Application(seed)
     rounds = 0
-    with running(application, limits=LIMITS) as server, ThreadPoolExecutor(CLIENTS) as clients:
+    loop_factory = uvloop.new_event_loop if arguments.loop == "uvloop" else asyncio.SelectorEventLoop
+    with (
+        running(application, limits=LIMITS, loop_factory=loop_factory) as server,
+        ThreadPoolExecutor(CLIENTS) as clients,
+    ):
         while time.monotonic() < until:
             plays = {
                 clients.submit(play, random.Random(seed + rounds + number), server.port): rounds + number
