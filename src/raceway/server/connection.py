@@ -158,11 +158,15 @@ class Connection(asyncio.Protocol):
 
     # The end
 
-    def write_error(self, status: int, reason: str, headers: Headers | None = None) -> None:
-        """Write a whole response that is the server's own."""
+    def write_error(
+        self, status: int, reason: str, *, headers: Headers | None = None, head: bool = False
+    ) -> None:
+        """Write a whole response that is the server's own; ``head``: it answers a HEAD, so without a body."""
         lines = [b"%s: %s\r\n" % field for field in headers or ()]
         self.write(
-            error_response(status, reason, header_lines=(*self.shared.default_headers.values(), *lines))
+            error_response(
+                status, reason, head=head, header_lines=(*self.shared.default_headers.values(), *lines)
+            )
         )
 
     def finish(self) -> None:
@@ -180,7 +184,7 @@ class Connection(asyncio.Protocol):
         try:
             if self.transport.can_write_eof():
                 self.transport.write_eof()
-        except OSError:  # asyncio's own loop: the client has reset the connection, and we are the first to see it
+        except OSError:  # asyncio's own: the client has reset the connection, and we are the first to see it
             self.transport.abort()
             return
         self.resume_reading()

@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Hashable
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from raceway.errors import ClientDisconnected, InvalidMessage
 from raceway.prepared import PLAIN, PreparedMessage, Pushed
@@ -19,6 +19,13 @@ from raceway.server.scopes import base_scope
 from raceway.server.tasks import start_task
 from raceway.types import Event, Receive, Send
 from raceway.wire.events import Request
+from raceway.wire.limits import (
+    COMPRESS_INLINE_BYTES,
+    END_GRACE_S,
+    READ_TURN_BYTES,
+    SLOW_CLIENT_S,
+    UNAWAITED_BYTES,
+)
 from raceway.wire.websocket import (
     Close,
     Deflate,
@@ -40,18 +47,6 @@ if TYPE_CHECKING:
     from raceway.server.http import HttpConnection
 
 logger = logging.getLogger("raceway.server")
-
-READ_TURN_BYTES: Final = 128 * 1024
-"""Who sends this much at once lets others go first; uvloop would else read 32 such pieces (8 MiB) in one pass."""
-
-COMPRESS_INLINE_BYTES: Final = 256 * 1024
-"""A message above this size takes milliseconds to compress: a push is compressed in a thread, a send not at all."""
-
-END_GRACE_S: Final = 1.0
-"""How long the answer to a client's close, or to its mistake, waits for the messages before it to be handled."""
-
-SLOW_CLIENT_S: Final = 5.0
-"""From telling a slow client to come back later (1013) to dropping it."""
 
 
 class State(IntEnum):
@@ -105,7 +100,7 @@ class WebSocketConnection(Connection):
         self.transport = http.transport
         self.client, self.server = http.client, http.server
         self.secure, self.trusts_peer, self.paused = http.secure, http.trusts_peer, http.paused
-        self.counted_address = http.give_up()
+        self.counted_address = http.hand_over()
         self.handshake: Handshake | None = Handshake(self, request, upgrade, early)
         self.engine: Engine | None = None
         self.state = CONNECTING
@@ -135,6 +130,8 @@ class WebSocketConnection(Connection):
         self.transport.set_protocol(self)
         scope = base_scope("websocket", request, self)
         scope["subprotocols"] = subprotocols
+        assert self.handshake is not None
+        self.handshake.client = scope["client"]
         receive, send = self.receive, self.send
         scope["extensions"] = {
             "websocket.http.response": {},
@@ -400,6 +397,10 @@ class WebSocketConnection(Connection):
     def _may_send(self) -> bool:
         """Whether messages may be sent, slow as the client may be; what was pushed before goes first."""
         self._release_held()
+        if self.paused and self.transport.get_write_buffer_size() + self.out_bytes > UNAWAITED_BYTES:
+            if self.state is OPEN:  # whoever sends does not wait for room, and the client takes too little
+                self.shared.counters["slow_clients_closed"] += 1
+                self._give_up_slow_client()
         return self.state is OPEN
 
     def _own_frame(self, payload: bytes, is_text: bool) -> bytes:
@@ -554,7 +555,10 @@ class WebSocketConnection(Connection):
             self.handshake.refuse(503, "The application did not answer in time.")
         elif self.last_words is not None:
             self._say_last_words()
-        elif self.heard or self.read_paused:
+        elif self.heard or self.read_paused or self.transport.get_write_buffer_size():
+            # Behind what waits to be written no ping arrives in time: then taking some of it is the sign of life.
+            if self.write_deadline == NEVER and self.transport.get_write_buffer_size():
+                self._expect_taking()
             self.heard = self.pinged = False
             self.expect_read(limits.ws_ping_interval_s)
         elif self.pinged:
@@ -562,8 +566,7 @@ class WebSocketConnection(Connection):
             self.abort()
         else:
             self.pinged = True
-            if not self.paused:
-                self.write(ping_frame(b""))
+            self.write(ping_frame(b""))
             self.expect_read(limits.ws_ping_timeout_s)
 
     # The end
@@ -571,7 +574,9 @@ class WebSocketConnection(Connection):
     def close(self, code: int, reason: str = "") -> None:
         """Begin the closing handshake (RFC 6455 section 7.1.2)."""
         if type(code) is not int or not is_close_code(code):
-            raise InvalidMessage(f"{code!r} is not a close code that may be sent; use 1000 or 3000 to 4999.")
+            raise InvalidMessage(
+                f"{code!r} is not a close code that an application may send; use 3000 to 4999."
+            )
         if not isinstance(reason, str):
             raise InvalidMessage(f"The 'reason' of a close is a str, not {reason!r}.")
         self._release_held()
