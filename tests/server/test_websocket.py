@@ -1694,6 +1694,54 @@ def test_other_frames_do_not_answer_a_ping_for_ever(pinging: Any, ws: Any) -> No
     assert told(seen.next())[0] == 1006
 
 
+def test_a_slow_reader_is_not_taken_for_dead(pinging: Any, ws: Any) -> None:
+    """While it is behind, no ping can reach it in time; whether it takes anything is what counts then."""
+    site, port = pinging
+    seen = Seen()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send(ACCEPTED)
+        for _ in range(300):
+            await send({"type": "websocket.send", "bytes": b"x" * 65536})
+        await send({"type": "websocket.send", "text": "done"})
+        seen.put(await receive())
+
+    site.app = app
+    client = ws(port).open()
+    messages = 0
+    while True:
+        got = client.frame()
+        if got.opcode == PING:
+            client.send(frame(PONG, got.payload))
+            continue
+        if got.opcode == TEXT:
+            break
+        messages += 1
+        if messages % 30 == 0:
+            select.select([], [], [], 0.2)
+    assert messages == 300
+    client.send(close_frame(1000))
+    assert told(seen.next()) == (1000, "")
+
+
+def test_a_dead_client_with_something_unsent_is_dropped(serve: Any, ws: Any) -> None:
+    """Too little waits for the server to pause, and no ping goes out behind it: the write time-out counts."""
+    seen = Seen()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send(ACCEPTED)
+        await send({"type": "websocket.send", "bytes": b"x" * (24 << 20)})
+        seen.put("written")
+        seen.put(await receive())
+
+    limits = {"write_buffer_bytes": 64 << 20, "write_timeout_s": 0.4, "ws_ping_interval_s": 0.2}
+    ws(serve(app, limits=limits).port, receive_buffer=16384).open()
+    assert seen.next() == "written"
+    assert told(seen.next())[0] == 1006
+
+
 def test_no_pings_when_switched_off(serve: Any, ws: Any) -> None:
     client = ws(serve(echo, limits={"ws_ping_interval_s": 0}).port).open()
     client.quiet(0.3)
