@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import sys
 import tomllib
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any
 import click
 
 from raceway.errors import ConfigurationError
-from raceway.reload import serve_with_reload
+from raceway.reload import INHERITED, serve_with_reload
 from raceway.server import Config, run
 from raceway.wire.limits import Limits
 
@@ -76,7 +77,9 @@ def cli() -> None:
     "--port", type=int, default=8000, show_default=True, help="Port to listen on; 0 takes a free one."
 )
 @click.option("--uds", metavar="PATH", help="Listen on a Unix socket instead.")
-@click.option("--fd", type=int, metavar="N", help="Listen on an inherited socket instead.")
+@click.option(
+    "--fd", type=int, multiple=True, metavar="N", help="Listen on an inherited socket instead; repeatable."
+)
 @click.option(
     "--ssl-certfile", metavar="PATH", help="TLS certificate chain (PEM); switches to https and wss."
 )
@@ -128,8 +131,13 @@ def serve(application: str, reload: bool, log_level: str, **options: Any) -> Non
     logging.getLogger("raceway").addHandler(handler)
     logging.getLogger("raceway").setLevel(log_level.upper())
     limits = {limit.name: options.pop(limit.name) for limit in dataclasses.fields(Limits)}
-    config = Config(log_level=log_level, limits=Limits(**limits), **options)
-    sys.exit(serve_with_reload(config) if reload else run(application, config))
+    config = Config(limits=Limits(**limits), **options)
+    inherited = os.environ.get(INHERITED)
+    if inherited is not None:  # we are the child of a reloader, which has opened the sockets
+        config = dataclasses.replace(config, uds=None, fd=tuple(map(int, inherited.split(","))))
+    elif reload:
+        sys.exit(serve_with_reload(config))
+    sys.exit(run(application, config))
 
 
 for _parameter in serve.params:

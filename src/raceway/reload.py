@@ -19,15 +19,15 @@ from raceway.server.listener import close_sockets, open_sockets
 
 logger = logging.getLogger("raceway.server")
 
-PLACES: Final = ("RACEWAY_RELOAD", "RACEWAY_HOST", "RACEWAY_PORT", "RACEWAY_UDS", "RACEWAY_FD")
-"""What the child must not take from the environment: it inherits the socket."""
+INHERITED: Final = "RACEWAY_INHERITED_SOCKETS"
+"""In the environment of the child: the numbers of the sockets that it serves, and that it is the child."""
 
 STOP_S: Final = 5.0
 """How long a child may take to stop before it is killed."""
 
 
 def serve_with_reload(config: Config) -> int:
-    """Keep the sockets open, run this command again without ``--reload`` in a child, replace it on each change.
+    """Keep the sockets open, run this command again in a child, replace it on each change.
 
     Connections that come during a restart wait in the sockets' queue. Ends with SIGINT or SIGTERM; returns 0.
     """
@@ -35,7 +35,7 @@ def serve_with_reload(config: Config) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    child = _start(sockets[0])
+    child = _start(sockets)
     logger.info("Watching Python files below %s.", Path.cwd())
     try:
         for changes in watchfiles.watch(
@@ -44,37 +44,21 @@ def serve_with_reload(config: Config) -> int:
             names = sorted({os.path.relpath(path) for _, path in changes})
             logger.info("%s changed: restarting.", names[0] if len(names) == 1 else f"{len(names)} files")
             _stop(child)
-            child = _start(sockets[0])
+            child = _start(sockets)
     finally:
         _stop(child)
         close_sockets(sockets, config.uds)
     return 0
 
 
-def _start(listening: socket.socket) -> subprocess.Popen[bytes]:
-    arguments = [word for word in sys.argv[1:] if word != "--reload"]
-    environment = {name: value for name, value in os.environ.items() if name not in PLACES}
-    number = listening.fileno()
+def _start(sockets: list[socket.socket]) -> subprocess.Popen[bytes]:
+    numbers = [opened.fileno() for opened in sockets]
     return subprocess.Popen(
-        [sys.executable, "-m", "raceway", *_without_place(arguments), "--fd", str(number)],
-        pass_fds=[number],
-        env=environment,
+        [sys.executable, "-m", "raceway", *sys.argv[1:]],
+        pass_fds=numbers,
+        env={**os.environ, INHERITED: ",".join(map(str, numbers))},
         start_new_session=True,  # a Ctrl-C goes to the parent, which tells the child
     )
-
-
-def _without_place(arguments: list[str]) -> list[str]:
-    """Leave out where to listen: the child inherits the socket."""
-    kept: list[str] = []
-    words = iter(arguments)
-    for word in words:
-        name, separator, _ = word.partition("=")
-        if name in ("--host", "--port", "--uds", "--fd"):
-            if not separator:
-                next(words, None)
-        else:
-            kept.append(word)
-    return kept
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:

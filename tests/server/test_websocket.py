@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 import struct
 import time
@@ -232,6 +233,47 @@ def test_a_handshake_behind_other_requests(site: Any, port: int, ws: Any) -> Non
     assert client.response().body == b"http"
     assert client.response().status == 101
     assert client.message() == "early"
+
+
+def test_a_handshake_behind_a_request_that_waits(site: Any, port: int, ws: Any) -> None:
+    """Reading pauses behind the handshake, and must go on when it becomes a WebSocket."""
+    gate = Gate()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await gate.wait()
+        await echo(scope, receive, send)
+
+    site.app = app
+    client = ws(port)
+    client.send(request() + handshake())
+    gate.open()
+    assert client.response().body == b"http"
+    assert client.response().status == 101
+    client.send(frame(TEXT, b"afterwards"))
+    assert client.message() == "afterwards"
+
+
+def test_sends_that_nobody_awaits_are_bounded(site: Any, port: int, ws: Any, shared: Any) -> None:
+    """``send_now`` never waits, so a client that does not read is given up."""
+    seen = Seen()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        send_now = scope["extensions"]["raceway.push"]["send_now"]
+        await receive()
+        await send(ACCEPTED)
+        sent = 0
+        with contextlib.suppress(OSError):
+            for _ in range(4000):
+                send_now({"type": "websocket.send", "bytes": b"x" * 16384})
+                sent += 16384
+        seen.put(sent)
+
+    site.app = app
+    client = ws(port, receive_buffer=4096).open()
+    assert seen.next() < 32 << 20, "all 64 MB were taken"
+    assert shared[0].server.counters["slow_clients_closed"] >= 1
+    client.close()
 
 
 def test_frames_right_behind_the_handshake_are_delivered(site: Any, port: int, ws: Any) -> None:

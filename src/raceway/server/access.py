@@ -28,17 +28,23 @@ class AccessLog:
         self._lines: list[str] = []
         self._stamp = ""
 
-    def add_request(
-        self, client: tuple[str, int] | None, request: Request, status: int, size_bytes: int, seconds: float
+    def add(
+        self,
+        client: tuple[str, int] | None,
+        request: Request | None,
+        status: int,
+        size_bytes: int,
+        seconds: float,
     ) -> None:
-        target = request.raw_path.decode("ascii", "backslashreplace")
-        if request.query_string:
-            target = f"{target}?{request.query_string.decode('ascii', 'backslashreplace')}"
+        """Add the line of one request; ``None`` is one that could not be read."""
+        line = "-"
+        if request is not None:
+            target = request.raw_path.decode("ascii", "backslashreplace")
+            if request.query_string:
+                target = f"{target}?{request.query_string.decode('ascii', 'backslashreplace')}"
+            line = f"{request.method} {target} HTTP/{request.http_version}"
         who = f"{client[0]}:{client[1]}" if client is not None else "-"
-        self._lines.append(
-            f'{who} [{self._stamp}] "{request.method} {target} HTTP/{request.http_version}" '
-            f"{status} {size_bytes} {seconds:.4f}\n"
-        )
+        self._lines.append(f'{who} [{self._stamp}] "{line}" {status} {size_bytes} {seconds:.4f}\n')
         if len(self._lines) >= LINES_PER_WRITE:
             self.flush()
 

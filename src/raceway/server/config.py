@@ -12,7 +12,7 @@ from raceway.wire.limits import Limits
 class Config:
     """Where to listen, whom to trust, what to log, and the limits.
 
-    Give one of ``host`` and ``port``, ``uds`` (a Unix socket's path) or ``fd`` (a listening socket that was
+    Give one of ``host`` and ``port``, ``uds`` (a Unix socket's path) or ``fd`` (listening sockets that were
     inherited). ``port=0`` takes a free one. ``drain_s`` is how long a stop may take, in seconds.
     Raises ``ConfigurationError`` where two settings cannot go together.
     """
@@ -20,21 +20,19 @@ class Config:
     host: str = "127.0.0.1"
     port: int = 8000
     uds: str | None = None
-    fd: int | None = None
+    fd: tuple[int, ...] = ()
     ssl_certfile: str | None = None
     ssl_keyfile: str | None = None
     root_path: str = ""
     proxy_headers: bool = False
     forwarded_allow_ips: str = "127.0.0.1,::1"
     access_log: bool = True
-    log_level: str = "info"
     drain_s: float = 30.0
-    backlog: int = 2048
     ws_compression: bool = True
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        if self.uds is not None and self.fd is not None:
+        if self.uds is not None and self.fd:
             raise ConfigurationError(
                 "Give either a Unix socket (--uds) or a file descriptor (--fd), not both."
             )

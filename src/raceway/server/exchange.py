@@ -46,6 +46,7 @@ class HttpExchange:
     asked_to_stop = False
     is_event_stream = False
     began = 0.0
+    client: tuple[str, int] | None = None  # for the access log
     status = 0
 
     def __init__(self, connection: HttpConnection, request: Request) -> None:
@@ -66,6 +67,7 @@ class HttpExchange:
         shared = connection.shared
         if shared.access is not None:
             self.began = shared.loop.time()
+            self.client = scope["client"]
         shared.running.add(self)
         self.task = start_task(self._run(scope), shared.loop, "raceway-http")
 
@@ -109,7 +111,6 @@ class HttpExchange:
             return
         connection = self.connection
         if self.response.head_sent:
-            self._log()
             self.disconnect()
             connection.break_off(self.response.ends_with_connection)
         else:
@@ -330,6 +331,7 @@ class HttpExchange:
                 future.set_result(None)
 
     def _log(self) -> None:
-        connection = self.connection
-        if connection.shared.access is not None:
-            connection.log(self.request, self.status, self.sent_bytes, self.began)
+        shared = self.connection.shared
+        if shared.access is not None:
+            seconds = shared.loop.time() - self.began
+            shared.access.add(self.client, self.request, self.status, self.sent_bytes, seconds)

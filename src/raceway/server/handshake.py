@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from raceway.errors import InvalidMessage
 from raceway.types import Event
 from raceway.wire.events import Request
 from raceway.wire.http1 import Http1Response
+from raceway.wire.limits import EARLY_BYTES
 from raceway.wire.websocket import Upgrade
 
 if TYPE_CHECKING:
     from raceway.server.websocket import WebSocketConnection
-
-EARLY_BYTES: Final = 64 * 1024
-"""What a client may send before its handshake is answered; then reading pauses."""
 
 
 class Handshake:
@@ -23,11 +21,13 @@ class Handshake:
     ``early`` is what the client sent behind it.
     """
 
-    __slots__ = ("connection", "denial", "early", "request", "upgrade")
+    __slots__ = ("began", "client", "connection", "denial", "early", "request", "upgrade")
 
     def __init__(
         self, connection: WebSocketConnection, request: Request, upgrade: Upgrade, early: bytes
     ) -> None:
+        self.client = connection.client  # or whom a listed proxy names
+        self.began = connection.shared.loop.time()
         self.connection = connection
         self.request = request
         self.upgrade = upgrade
@@ -61,8 +61,9 @@ class Handshake:
 
     def refuse(self, status: int, reason: str) -> None:
         """Answer with an error; a denial that has begun breaks off instead, and visibly so."""
-        if self.denial is None or not self.denial.head_sent:
+        if self.denial is None:
             self._log(status)
+        if self.denial is None or not self.denial.head_sent:
             self.connection.write_error(status, reason)
         self.connection.refused()
 
@@ -82,6 +83,6 @@ class Handshake:
             self.connection.refused()
 
     def _log(self, status: int) -> None:
-        access = self.connection.shared.access
-        if access is not None:
-            access.add_request(self.connection.client, self.request, status, 0, 0.0)
+        shared = self.connection.shared
+        if shared.access is not None:
+            shared.access.add(self.client, self.request, status, 0, shared.loop.time() - self.began)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Final
 
 from raceway.errors import ClientDisconnected
 from raceway.server.connection import Connection
@@ -15,22 +14,14 @@ from raceway.server.websocket import WebSocketConnection
 from raceway.types import Headers
 from raceway.wire.events import Body, End, HttpEvent, Request, Violation
 from raceway.wire.http1 import Http1Reader
+from raceway.wire.limits import (
+    BODY_AHEAD_BYTES,
+    DISCARD_BYTES,
+    LINGER_BYTES,
+    PIPELINED_EVENTS,
+    REFUSED_AT_ONCE,
+)
 from raceway.wire.websocket import Refusal, read_upgrade
-
-BODY_AHEAD_BYTES: Final = 64 * 1024
-"""Request body that may wait for the application before reading pauses."""
-
-REFUSED_AT_ONCE: Final = 64
-"""Connections above the limits that are told so at the same time; more are reset without a word."""
-
-PIPELINED_EVENTS: Final = 32
-"""Pipelined requests and their pieces that may wait for their turn before reading pauses."""
-
-LINGER_BYTES: Final = 64 * 1024 * 1024
-"""What a client may still send while its last answer is on the way; then reading pauses."""
-
-DISCARD_BYTES: Final = 256 * 1024
-"""Request body that nobody wants, read on so that the connection can be kept; more, and it is closed."""
 
 
 class HttpConnection(Connection):
@@ -143,14 +134,17 @@ class HttpConnection(Connection):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.shared.refused.discard(self)
-        address = self.give_up()
+        address = self.hand_over()
         if address is not None:
             self.shared.release_address(address)
         self._disconnect()
         self._release(ClientDisconnected("The client has gone."))
 
-    def give_up(self) -> str | None:
-        """Let a WebSocket take over the transport; returns the address that this connection counts for."""
+    def hand_over(self) -> str | None:
+        """Let go of the transport, or let a WebSocket have it; returns the address that this connection counts for."""
+        if self.read_paused:
+            self.read_paused = False
+            self.resume_reading()
         self.closing = True
         self.read_deadline = NEVER
         self.shared.deadlines.forget(self)
@@ -207,7 +201,7 @@ class HttpConnection(Connection):
         if request.upgrade is not None:
             upgrade = read_upgrade(request, compression=self.shared.config.ws_compression)
             if isinstance(upgrade, Refusal):
-                self._answer_upgrade(request, upgrade)
+                self._refuse(upgrade.status, upgrade.reason, upgrade.headers)
                 return
             WebSocketConnection(self, request, upgrade, self.reader.take_rest())
             return
@@ -217,10 +211,6 @@ class HttpConnection(Connection):
         else:
             self.expect_read(self.shared.limits.body_timeout_s)
         exchange.start()
-
-    def _answer_upgrade(self, request: Request, refusal: Refusal) -> None:
-        self._refuse(refusal.status, refusal.reason, refusal.headers)
-        self.log(request, refusal.status, 0, self.shared.loop.time())
 
     def exchange_over(self) -> None:
         """The response is complete, and the request is too: go on to the next one."""
@@ -308,8 +298,11 @@ class HttpConnection(Connection):
             self.abort()
 
     def _refuse(self, status: int, reason: str, headers: Headers | None = None) -> None:
-        self.shared.counters["requests_refused"] += 1
-        self.write_error(status, reason, headers)
+        shared = self.shared
+        shared.counters["requests_refused"] += 1
+        if shared.access is not None:
+            shared.access.add(self.client, None, status, 0, 0.0)
+        self.write_error(status, reason, headers=headers)
         self.close()
 
     def discard_body(self, size_bytes: int) -> None:
@@ -344,8 +337,8 @@ class HttpConnection(Connection):
 
     def fail(self, status: int, reason: str) -> None:
         """The application gave no response: say so to the client in its stead."""
-        self.exchange = None
-        self.write_error(status, reason)
+        exchange, self.exchange = self.exchange, None
+        self.write_error(status, reason, head=exchange is not None and exchange.request.method == "HEAD")
         self.close()
 
     def close(self) -> None:
@@ -377,9 +370,3 @@ class HttpConnection(Connection):
             self.close()
         else:
             self.exchange.ask_to_stop()
-
-    def log(self, request: Request, status: int, size_bytes: int, began: float) -> None:
-        """Add the access line of one request; ``began`` is the loop's time at which its head was complete."""
-        access = self.shared.access
-        if access is not None:
-            access.add_request(self.client, request, status, size_bytes, self.shared.loop.time() - began)

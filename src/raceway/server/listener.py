@@ -6,9 +6,13 @@ import errno
 import os
 import socket
 import stat
+from typing import Final
 
 from raceway.errors import ConfigurationError
 from raceway.server.config import Config
+
+BACKLOG: Final = 2048
+"""Connections that may wait to be accepted; the kernel may allow fewer."""
 
 
 def open_sockets(config: Config) -> list[socket.socket]:
@@ -16,11 +20,11 @@ def open_sockets(config: Config) -> list[socket.socket]:
 
     Raises ``ConfigurationError`` saying in one sentence what stands in the way.
     """
-    if config.fd is not None:
-        return [_inherited(config.fd)]
+    if config.fd:
+        return [_inherited(fd) for fd in config.fd]
     if config.uds is not None:
-        return [_unix(config.uds, config.backlog)]
-    return _tcp(config.host, config.port, config.backlog)
+        return [_unix(config.uds)]
+    return _tcp(config.host, config.port)
 
 
 def close_sockets(sockets: list[socket.socket], uds: str | None) -> None:
@@ -44,7 +48,7 @@ def _inherited(fd: int) -> socket.socket:
     return inherited
 
 
-def _unix(path: str, backlog: int) -> socket.socket:
+def _unix(path: str) -> socket.socket:
     opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if os.path.exists(path):
@@ -58,7 +62,7 @@ def _unix(path: str, backlog: int) -> socket.socket:
             opened.close()
             opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         opened.bind(path)
-        opened.listen(backlog)
+        opened.listen(BACKLOG)
         opened.setblocking(False)
     except OSError as error:
         opened.close()
@@ -71,7 +75,7 @@ def _unix(path: str, backlog: int) -> socket.socket:
     return opened
 
 
-def _tcp(host: str, port: int, backlog: int) -> list[socket.socket]:
+def _tcp(host: str, port: int) -> list[socket.socket]:
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
@@ -87,7 +91,7 @@ def _tcp(host: str, port: int, backlog: int) -> list[socket.socket]:
             if port == 0 and len(sockets) > 1:  # one port for all addresses of the host
                 address = (address[0], sockets[0].getsockname()[1], *address[2:])
             opened.bind(address)
-            opened.listen(backlog)
+            opened.listen(BACKLOG)
             opened.setblocking(False)
         except OSError as error:
             close_sockets(sockets, None)

@@ -14,7 +14,7 @@ from raceway.server.config import Config
 from raceway.server.connection import Connection
 from raceway.server.http import HttpConnection
 from raceway.server.lifespan import Lifespan
-from raceway.server.listener import close_sockets, open_sockets
+from raceway.server.listener import BACKLOG, close_sockets, open_sockets
 from raceway.server.shared import Shared
 from raceway.server.tls import server_context
 from raceway.types import ASGIApplication
@@ -83,7 +83,7 @@ class Server:
                 await loop.create_server(
                     lambda: HttpConnection(shared),
                     sock=opened,
-                    backlog=config.backlog,
+                    backlog=BACKLOG,
                     ssl=tls,
                     ssl_handshake_timeout=config.limits.tls_handshake_timeout_s if tls else None,
                 )

@@ -397,8 +397,9 @@ class WebSocketConnection(Connection):
     def _may_send(self) -> bool:
         """Whether messages may be sent, slow as the client may be; what was pushed before goes first."""
         self._release_held()
-        if self.paused and self.transport.get_write_buffer_size() + self.out_bytes > UNAWAITED_BYTES:
-            if self.state is OPEN:  # whoever sends does not wait for room, and the client takes too little
+        if self.paused and self.state is OPEN:
+            added_bytes = self.transport.get_write_buffer_size() + self.out_bytes - self.unsent_bytes
+            if added_bytes > UNAWAITED_BYTES:  # whoever sends does not wait for room
                 self.shared.counters["slow_clients_closed"] += 1
                 self._give_up_slow_client()
         return self.state is OPEN

@@ -6,11 +6,49 @@ Sizes are bytes, times are seconds; 0 switches a limit off where the help says s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+from raceway.errors import ConfigurationError
 
 KIB = 1024
 MIB = 1024 * KIB
+
+
+# Bounds that are no options: nobody has a reason to change them.
+
+REFUSED_AT_ONCE: Final = 64
+"""Connections above the limits that are told so at the same time; more are reset without a word."""
+
+PIPELINED_EVENTS: Final = 32
+"""Pipelined requests and their pieces that may wait for their turn before reading pauses."""
+
+BODY_AHEAD_BYTES: Final = 64 * KIB
+"""Request body that may wait for the application before reading pauses."""
+
+DISCARD_BYTES: Final = 256 * KIB
+"""Request body that nobody wants, read on so that the connection can be kept; more, and it is closed."""
+
+LINGER_BYTES: Final = 64 * MIB
+"""What a client may still send while its last answer is on the way; then reading pauses."""
+
+EARLY_BYTES: Final = 64 * KIB
+"""What a client may send before its handshake is answered; then reading pauses."""
+
+READ_TURN_BYTES: Final = 128 * KIB
+"""Who sends this much at once lets others go first; uvloop would else read 32 such pieces (8 MiB) in one pass."""
+
+COMPRESS_INLINE_BYTES: Final = 256 * KIB
+"""A message above this size takes milliseconds to compress: a push is compressed in a thread, a send not at all."""
+
+UNAWAITED_BYTES: Final = 4 * MIB
+"""What a WebSocket application may send to a client that does not read, without waiting for room; then 1013."""
+
+END_GRACE_S: Final = 1.0
+"""How long the answer to a client's close, or to its mistake, waits for the messages before it to be handled."""
+
+SLOW_CLIENT_S: Final = 5.0
+"""From telling a slow client to come back later (1013) to dropping it."""
 
 
 def _limit(default: Any, option: str, text: str) -> Any:
@@ -94,3 +132,12 @@ class Limits:
     push_queue_bytes: int = _limit(
         256 * KIB, "--limit-push-queue-bytes", "Pushed bytes that may wait for a slow client."
     )
+
+    def __post_init__(self) -> None:
+        for limit in fields(self):
+            value = getattr(self, limit.name)
+            if value < 0 or (value == 0 and limit.name not in _OFF_AT_ZERO):
+                raise ConfigurationError(f"{limit.metadata['option']} must be above zero, not {value}.")
+
+
+_OFF_AT_ZERO: Final = frozenset(("connections", "connections_per_address", "ws_ping_interval_s"))
