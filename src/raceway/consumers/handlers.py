@@ -1,15 +1,17 @@
 """Which methods of a consumer class run for what, and how; worked out once per class.
 
 A *hook* is a method whose name a Raceway base has (``connect``, ``receive`` ...): the connection's own events
-call it. A *handler* is any other public method: layer events of its name call it. So no message from a layer can
-call ``close`` or ``send``, and mixins and third-party bases take part.
+call it. A *handler* is any other public method that a class body defines: layer events of its name call it. So no
+message from a layer can call ``close`` or ``send``, nor a function that is only kept as an attribute, and mixins and
+third-party bases take part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import cache
-from inspect import getmro, isawaitable
+from functools import cache, partialmethod
+from inspect import getmro, isawaitable, unwrap
+from types import FunctionType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
@@ -42,14 +44,17 @@ def handlers_of(cls: type) -> Handlers:
     """Work out the table of ``cls``."""
     hooks: dict[str, Invoke] = {}
     events: dict[str, Invoke] = {}
-    reserved = {name for base in getmro(cls) if _is_ours(base) for name in vars(base)}
+    ours = {name: raw for base in getmro(cls) if _is_ours(base) for name, raw in vars(base).items()}
     for name in dir(cls):
         owner = _owner(cls, name)
-        if name.startswith("_") or not _is_method(vars(owner)[name]):
+        if name.startswith("_"):
             continue
-        if name in reserved:
-            hooks[name] = _invoke(cls, name, _is_ours(owner))
-        elif name == INTERCEPTS or not name.startswith(RESERVED_PREFIXES):
+        if name in ours:
+            if isinstance(ours[name], FunctionType):
+                hooks[name] = _invoke(cls, name, _is_ours(owner))
+        elif name.startswith(RESERVED_PREFIXES) and name != INTERCEPTS:
+            continue
+        elif _is_method(vars(owner)[name], owner):
             events[name] = _invoke(cls, name, False)
     client = {name.replace("_", ".", 1): hooks[name] for name in hooks if name.startswith(RESERVED_PREFIXES)}
     return Handlers(hooks, events, client)
@@ -63,10 +68,20 @@ def _is_ours(cls: type) -> bool:
     return cls.__module__.partition(".")[0] == "raceway"
 
 
-def _is_method(raw: object) -> bool:
-    return not isinstance(raw, type | property | classmethod | staticmethod) and (
-        callable(raw) or hasattr(raw, "__get__")
-    )
+def _is_method(raw: object, owner: type) -> bool:
+    """Whether ``raw`` is a function of the class body of ``owner``, decorated or not.
+
+    ``encoder = json.dumps`` is none, nor are properties of any kind, classes, and static and class methods.
+    """
+    if isinstance(raw, partialmethod):
+        raw = raw.func
+    if isinstance(raw, staticmethod) or not callable(raw):
+        return False
+    function = unwrap(raw)
+    if not isinstance(function, FunctionType):
+        return False
+    place = function.__qualname__.rpartition(".")[0]
+    return place == owner.__qualname__ or place.endswith("<locals>")  # a decorator without functools.wraps
 
 
 def _invoke(cls: type, name: str, is_ours: bool) -> Invoke:
