@@ -535,6 +535,26 @@ def test_latest_per_key(slow: Any) -> None:
     assert drain_messages(client, "c49") == ["a49", "b49", "c49"]
 
 
+def test_what_was_pushed_before_a_close_arrives_before_it(
+    server: Any, port: int, lanes: Lanes, ws: Any
+) -> None:
+    """Also when the client was slow and it had to wait."""
+    client = ws(port, receive_buffer=4096).open()
+    lane = lanes.connected.next()
+
+    def act() -> None:
+        while lane.send_now({"type": "websocket.send", "bytes": b"x" * 65536}) is None:
+            pass
+        assert lane.push(PreparedMessage("waited")) is Pushed.ACCEPTED
+        lane.send_now({"type": "websocket.close", "code": 4000})
+
+    server.call(act)
+    while (got := client.frame()).opcode != TEXT:
+        assert got.payload == b"x" * 65536
+    assert got.payload == b"waited"
+    assert client.frame().code == 4000
+
+
 def test_policies_mix(slow: Any) -> None:
     server, lane, client = slow()
     results = in_one_pass(

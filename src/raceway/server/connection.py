@@ -30,7 +30,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "client",
-        "ended",
+        "half_closed",
         "lost",
         "out",
         "out_bytes",
@@ -55,7 +55,7 @@ class Connection(asyncio.Protocol):
         self.out_bytes = 0
         self.paused = False
         self.lost = False
-        self.ended = False  # the client has ended its side
+        self.half_closed = False  # the client has ended its side
         self.secure = False
         self.trusts_peer = False
         self.client: Address | None = None
@@ -177,7 +177,7 @@ class Connection(asyncio.Protocol):
         self.flush()
         if self.lost:
             return
-        if self.ended:
+        if self.half_closed:
             self.transport.close()  # nothing more can come, so nothing can be reset
             self.linger()
             return

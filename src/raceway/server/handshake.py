@@ -38,7 +38,7 @@ class Handshake:
         """Frames may follow at once (RFC 6455 section 4.1 asks clients to wait); they are kept, within bounds."""
         self.early += data
         if len(self.early) > EARLY_BYTES:
-            self.connection.hold_reading()
+            self.connection.pause_for_application()
 
     def answer(self, kind: object, message: Event) -> None:
         """Take one message of the application. Raises ``InvalidMessage`` for one that is no answer."""

@@ -117,7 +117,7 @@ class HttpConnection(Connection):
     def eof_received(self) -> bool:
         if self.closing:
             return False
-        self.ended = True
+        self.half_closed = True
         events = self.reader.receive_eof()
         if events:
             self._take(events)
@@ -227,7 +227,7 @@ class HttpConnection(Connection):
             self.advance()
         elif self.reader.stopped:
             self._read_on()
-        elif self.ended:
+        elif self.half_closed:
             self.close()
         elif not self.reader.idle:
             self.mid_head = True
@@ -249,7 +249,7 @@ class HttpConnection(Connection):
         exchange = self.exchange
         behind = exchange is not None and exchange.unread_bytes > BODY_AHEAD_BYTES
         behind = behind or self.reader.stopped or len(self.pending or ()) > PIPELINED_EVENTS
-        if behind is self.read_paused or self.closing or self.ended:
+        if behind is self.read_paused or self.closing or self.half_closed:
             return
         self.read_paused = behind
         if behind:
@@ -271,7 +271,7 @@ class HttpConnection(Connection):
                 self._refuse(408, "The request head did not arrive in time.")
             else:
                 self.close()
-        elif self.ended:
+        elif self.half_closed:
             if self.paused or exchange.sent_bytes != self.sent_before_bytes:
                 self._expect_nothing()
             else:
@@ -320,7 +320,7 @@ class HttpConnection(Connection):
 
     def _expect_nothing(self) -> None:
         """The client owes us nothing; but one that has ended its side must be sent something now and then."""
-        if self.ended and self.exchange is not None:
+        if self.half_closed and self.exchange is not None:
             self.sent_before_bytes = self.exchange.sent_bytes
             self.expect_read(self.shared.limits.half_close_timeout_s)
         else:

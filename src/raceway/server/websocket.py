@@ -74,6 +74,7 @@ class WebSocketConnection(Connection):
         "backlog",
         "backlog_bytes",
         "clear",
+        "compressing",
         "counted_address",
         "ending",
         "engine",
@@ -81,7 +82,6 @@ class WebSocketConnection(Connection):
         "greeted",
         "handshake",
         "heard",
-        "held",
         "incoming",
         "last_words",
         "latest_ping",
@@ -105,7 +105,7 @@ class WebSocketConnection(Connection):
         self.engine: Engine | None = None
         self.state = CONNECTING
         self.clear = False  # open, and nothing keeps a push from being written at once
-        self.held: PreparedMessage | None = None  # a push that is being compressed in a thread
+        self.compressing: PreparedMessage | None = None  # a push that is being compressed in a thread
         self.form = PLAIN
         self.greeted = False
         self.incoming: deque[Event] | None = None
@@ -235,7 +235,7 @@ class WebSocketConnection(Connection):
             self.backlog >= limits.ws_receive_queue_messages
             or self.backlog_bytes > limits.ws_max_message_bytes
         ):
-            self.hold_reading()
+            self.pause_for_application()
         if self.listener is not None:
             self.listener(event)
         elif self.incoming is None:
@@ -262,7 +262,7 @@ class WebSocketConnection(Connection):
                 self._approach_end(item.code, item.reason, item.code, item.reason)
 
     def eof_received(self) -> bool:
-        self.ended = True
+        self.half_closed = True
         self.flush()
         # Without a close frame the connection is lost, and connection_lost follows; with one, the answer is due.
         return self.last_words is not None and not self.secure
@@ -273,7 +273,7 @@ class WebSocketConnection(Connection):
         if address is not None:
             self.shared.release_address(address)
         self.handshake = self.last_words = None
-        self.engine = self.pushes = self.held = None
+        self.engine = self.pushes = self.compressing = None
         self._end(1006, "")
         self._release(ClientDisconnected("The client has gone."))
 
@@ -327,7 +327,7 @@ class WebSocketConnection(Connection):
             put(self._disconnect_event())
         return self._drained
 
-    def hold_reading(self) -> None:
+    def pause_for_application(self) -> None:
         """Too much waits for the application."""
         if not self.read_paused:
             self.read_paused = True
@@ -396,7 +396,7 @@ class WebSocketConnection(Connection):
 
     def _may_send(self) -> bool:
         """Whether messages may be sent, slow as the client may be; what was pushed before goes first."""
-        self._release_held()
+        self._release_compressing()
         if self.paused and self.state is OPEN:
             added_bytes = self.transport.get_write_buffer_size() + self.out_bytes - self.unsent_bytes
             if added_bytes > UNAWAITED_BYTES:  # whoever sends does not wait for room
@@ -456,7 +456,7 @@ class WebSocketConnection(Connection):
             frame = message.forms.get(self.form)
             if frame is None:
                 if self.form != PLAIN and len(message.payload) > COMPRESS_INLINE_BYTES:
-                    self._hold(message)
+                    self._compress_apart(message)
                     return Pushed.ACCEPTED
                 frame = message.form(self.form, encode)
             out = self.out
@@ -469,25 +469,27 @@ class WebSocketConnection(Connection):
             return Pushed.ACCEPTED
         if self.state > OPEN:
             return Pushed.CLOSED
-        if self.held is not None:
-            self._release_held()
+        if self.compressing is not None:
+            self._release_compressing()
             return self.push(message, policy, key)
         return self._queue_push(message, policy, key)
 
-    def _hold(self, message: PreparedMessage) -> None:
+    def _compress_apart(self, message: PreparedMessage) -> None:
         """Have a large message compressed in a thread; whatever else is sent meanwhile makes it go out plain."""
-        self.held = message
+        self.compressing = message
         self.clear = False
-        self.shared.compress(message, self.form).add_done_callback(lambda _: self._release_held(message))
+        self.shared.compress(message, self.form).add_done_callback(
+            lambda _: self._release_compressing(message)
+        )
 
-    def _release_held(self, compressed: PreparedMessage | None = None) -> None:
-        held = self.held
-        if held is None or (compressed is not None and compressed is not held):
+    def _release_compressing(self, compressed: PreparedMessage | None = None) -> None:
+        message = self.compressing
+        if message is None or (compressed is not None and compressed is not message):
             return
-        self.held = None
+        self.compressing = None
         if self.state is OPEN:
             self.clear = not self.paused
-            self.write(held.form(PLAIN if compressed is None else self.form, encode))
+            self.write(message.form(PLAIN if compressed is None else self.form, encode))
 
     def _queue_push(self, message: PreparedMessage, policy: Policy, key: Hashable) -> Pushed:
         if policy not in POLICIES:
@@ -536,7 +538,7 @@ class WebSocketConnection(Connection):
 
     def resume_writing(self) -> None:
         self.paused = False
-        self.clear = self.state is OPEN and self.held is None
+        self.clear = self.state is OPEN and self.compressing is None
         if self.latest_ping is not None and self.state is OPEN:
             self.write(pong_frame(self.latest_ping))
         self.latest_ping = None
@@ -580,11 +582,11 @@ class WebSocketConnection(Connection):
             )
         if not isinstance(reason, str):
             raise InvalidMessage(f"The 'reason' of a close is a str, not {reason!r}.")
-        self._release_held()
+        self._release_compressing()
+        self._write_pushes()
         self.write(close_frame(code, reason))
         self._leave_open(CLOSING)
         self.last_words = None
-        self.pushes = None
         self.expect(self.shared.loop.time() + self.shared.limits.ws_close_timeout_s, self.write_deadline)
 
     def _approach_end(self, code: int, reason: str, answer_code: int, answer_reason: str) -> None:
@@ -603,7 +605,7 @@ class WebSocketConnection(Connection):
     def _say_last_words(self) -> None:
         words, self.last_words = self.last_words, None
         if words is not None:
-            self._release_held()
+            self._release_compressing()
             self.write(words)
             self._leave_open(ENDED)
             self.finish()
