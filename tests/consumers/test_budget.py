@@ -101,7 +101,7 @@ async def test_routers_and_middleware_leave_the_stack() -> None:
     while hasattr(awaited, "cr_code"):
         frames.append(awaited.cr_code.co_qualname)
         awaited = awaited.cr_await
-    assert frames == ["Connection.run"]
+    assert frames == ["Runtime.run"]
     await socket.goodbye()
 
 

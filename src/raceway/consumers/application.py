@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from raceway.consumers.connection import Connection
 from raceway.consumers.handlers import Handlers, handlers_of
+from raceway.consumers.runtime import Runtime
 from raceway.types import Prepare, Receive, Scope, Send
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class ConsumerApplication:
             raise ValueError(
                 f"{self.consumer_class.__qualname__} does not serve {scope['type']!r} connections"
             )
-        return Connection(self._handlers, scope, receive, send).run(self._make, prepare)
+        return Runtime(self._handlers, scope, receive, send).run(self._make, prepare)
 
     def _make(self) -> Consumer:
         return self.consumer_class(**self.consumer_initkwargs)

@@ -9,7 +9,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 
 from raceway.consumers.application import ConsumerApplication
-from raceway.consumers.connection import Connection
+from raceway.consumers.runtime import Runtime
 from raceway.done import DONE
 from raceway.errors import InvalidChannelLayerError
 from raceway.layers import ChannelLayer, Group
@@ -40,7 +40,7 @@ class Consumer:
     closed: bool = False
     """The connection has ended, or is about to: sending raises ``ClientDisconnected``."""
 
-    _connection: Connection
+    _runtime: Runtime
 
     @classmethod
     def as_asgi(cls, **initkwargs: Any) -> ConsumerApplication:
@@ -49,7 +49,7 @@ class Consumer:
 
     def group_send(self, group: str, message: dict[str, Any]) -> Awaitable[None]:
         """Send to every member of a group, as ``raceway.Group(group).send`` does."""
-        if get_ident() != self._connection.thread:
+        if get_ident() != self._runtime.thread:
             Group(group, self.channel_layer_alias).send(message)
             return DONE
         require_group_name(group)
@@ -73,9 +73,9 @@ class Consumer:
 
     def _call(self, hook: str, *args: Any, **kwargs: Any) -> Awaitable[Any]:
         """Call a hook as its kind wants; from a handler's own thread, directly."""
-        connection = self._connection
-        if get_ident() == connection.thread:
-            return connection.hooks[hook](self, *args, **kwargs)
+        runtime = self._runtime
+        if get_ident() == runtime.thread:
+            return runtime.hooks[hook](self, *args, **kwargs)
         result = getattr(self, hook)(*args, **kwargs)
         if isinstance(result, Coroutine):
             async_to_sync(_wait)(result)

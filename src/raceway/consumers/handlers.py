@@ -96,12 +96,12 @@ def _in_thread(method: Callable[..., Any]) -> Invoke:
     call = sync_to_async(method)
 
     async def invoke(consumer: Any, *args: Any, **kwargs: Any) -> None:
-        connection = consumer._connection
-        connection.calls_in_thread += 1
+        runtime = consumer._runtime
+        runtime.calls_in_thread += 1
         try:
             result = await call(consumer, *args, **kwargs)
         finally:
-            connection.calls_in_thread -= 1
+            runtime.calls_in_thread -= 1
         if isawaitable(result):  # a decorator hid an async def
             await result
 

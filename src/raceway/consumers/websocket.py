@@ -64,7 +64,7 @@ class WebsocketConsumer(Consumer):
             event["subprotocol"] = subprotocol
         if headers is not None:
             event["headers"] = list(headers)
-        return self._connection.send(event)
+        return self._runtime.send(event)
 
     def send(
         self,
@@ -74,9 +74,9 @@ class WebsocketConsumer(Consumer):
     ) -> Awaitable[None]:
         """Send text or bytes to the client, and then ``close``, with that code if it is a number."""
         if text_data is not None:
-            sent = self._connection.send({"type": "websocket.send", "text": text_data})
+            sent = self._runtime.send({"type": "websocket.send", "text": text_data})
         elif bytes_data is not None:
-            sent = self._connection.send({"type": "websocket.send", "bytes": bytes_data})
+            sent = self._runtime.send({"type": "websocket.send", "bytes": bytes_data})
         else:
             raise ValueError("send() takes text_data or bytes_data")
         return sent if close is False else self.close(close)
@@ -88,7 +88,7 @@ class WebsocketConsumer(Consumer):
             event["code"] = code
         if reason:
             event["reason"] = reason
-        return self._connection.send(event)
+        return self._runtime.send(event)
 
     # The events as ASGI has them
 

@@ -18,7 +18,7 @@ WAITING_FANOUTS: Final = 1000
 """Publishes that may queue behind a slow fan-out of their group; a publisher of more does the work itself."""
 
 
-class Group:
+class Members:
     """One group's members in this process, each with how often it joined, and its fan-outs in order."""
 
     __slots__ = ("fanouts", "is_scheduled", "members")
@@ -40,7 +40,7 @@ class Registry:
         self._call_soon = call_soon
         self._slice_members = slice_members
         self._members: dict[str, Member] = {}
-        self._groups: dict[str, Group] = {}
+        self._groups: dict[str, Members] = {}
 
     def __contains__(self, channel: object) -> bool:
         return channel in self._members
@@ -81,7 +81,7 @@ class Registry:
             return
         group = self._groups.get(name)
         if group is None:
-            group = self._groups[name] = Group()
+            group = self._groups[name] = Members()
         group.members[member] = group.members.get(member, 0) + 1
         member.groups.add(name)
 
@@ -141,11 +141,11 @@ class Registry:
         elif len(fanouts) > WAITING_FANOUTS:
             self._work(group, len(group.members))
 
-    def _turn(self, group: Group) -> None:
+    def _turn(self, group: Members) -> None:
         group.is_scheduled = False
         self._work(group, self._slice_members)
 
-    def _work(self, group: Group, limit: int) -> None:
+    def _work(self, group: Members, limit: int) -> None:
         """Reach ``limit`` recipients of the waiting fan-outs, or all; ask for another turn if some remain."""
         fanouts, members = group.fanouts, group.members
         while fanouts and limit > 0:

@@ -42,7 +42,7 @@ UNKNOWN_TYPES: Final = 1000
 _unknown_types: set[tuple[type, object]] = set()
 
 
-class Connection:
+class Runtime:
     """Feed one consumer with what its client and its layer send, one at a time and in order, until it ends.
 
     ``put`` (from the client) and ``deliver`` (from the layer) fill the mailbox; ``run`` is the only task and
@@ -353,7 +353,7 @@ class Connection:
                 await self._send({"type": "websocket.close"})
                 return False
         self.consumer = consumer = make()
-        consumer._connection = self
+        consumer._runtime = self
         consumer.scope = self.scope
         self._begun = first["type"] != "websocket.disconnect"
         push = self._choose_lane()

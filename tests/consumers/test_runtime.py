@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from raceway import Channel, Group
-from raceway.consumers import AsyncWebsocketConsumer
-from raceway.consumers import connection as connection_module
+from raceway.consumers import AsyncWebsocketConsumer, runtime
 from raceway.errors import (
     AcceptConnection,
     ChannelFull,
@@ -650,7 +649,7 @@ async def test_events_call_handlers_by_name(open_socket: Open) -> None:
 async def test_a_message_cannot_call_anything_else_and_kills_nobody(
     open_socket: Open, kind: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection_module, "_unknown_types", set())
+    monkeypatch.setattr(runtime, "_unknown_types", set())
 
     class Robust(Recorder):
         async def http_request(self, event):
@@ -825,7 +824,7 @@ async def test_reading_stops_while_handlers_are_behind(open_socket: Open) -> Non
     if socket.lane:
         assert socket.drained == drained  # the server counts, and is told when all is done
     else:
-        assert socket._queue.qsize() >= 100 - connection_module.PUMPED_EVENTS
+        assert socket._queue.qsize() >= 100 - runtime.PUMPED_EVENTS
     Busy.go_on.set()
     await until(lambda: len(Busy.log) == 100)
     await settle()
