@@ -10,7 +10,7 @@ from django.db import transaction
 
 import tests.project  # noqa: F401  Django's settings
 from raceway import Channel, Group
-from raceway.errors import ChannelFull, InvalidChannelLayerError, MessageTooLarge
+from raceway.errors import ChannelFull, InvalidChannelLayerError, InvalidMessage, MessageTooLarge
 from raceway.layers import channel_layers
 from raceway.layers.memory import MemoryLayer
 from raceway.layers.spec import decode_event
@@ -117,6 +117,10 @@ def test_mistakes_are_raised_where_they_are_made(layer: MemoryLayer) -> None:
         Group("g").send({"x": object()})
     with pytest.raises(MessageTooLarge):
         Group("g").broadcast("x" * 51)
+    with pytest.raises(InvalidMessage, match="not a close code"):
+        Group("g").send({"type": "websocket.close", "code": 5})
+    with pytest.raises(InvalidMessage, match="UTF-8"):
+        Group("g").broadcast("\ud800")
     Channel("work").send({})
     with pytest.raises(ChannelFull):
         Channel("work").send({})

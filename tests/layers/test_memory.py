@@ -274,6 +274,21 @@ def test_each_loop_has_its_own_members_and_a_closed_one_is_forgotten(layer: Memo
     assert not layer._parts
 
 
+def test_two_threads_may_find_a_closed_loop_at_once(layer: MemoryLayer) -> None:
+    async def listen() -> None:
+        Listener(layer)
+
+    second = asyncio.new_event_loop()
+    first = asyncio.new_event_loop()
+    second.run_until_complete(listen())
+    first.run_until_complete(listen())
+    one, other = layer._live_parts(), layer._live_parts()
+    assert next(one) is next(other)
+    first.close()
+    assert list(one) == list(other) == []
+    second.close()
+
+
 async def test_a_member_in_another_loop_is_reached(layer: MemoryLayer) -> None:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)

@@ -9,6 +9,7 @@ import pytest
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy
 
+from raceway.errors import InvalidMessage
 from raceway.layers.spec import (
     as_event,
     decode_event,
@@ -110,8 +111,32 @@ def test_client_messages_are_final_from_the_start() -> None:
 
 @pytest.mark.parametrize("extra", [{}, {"text": 1}, {"text": "a", "bytes": b"a"}, {"bytes": "a"}])
 def test_a_client_message_has_text_or_bytes(extra: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="either 'text'"):
+    with pytest.raises(InvalidMessage, match="either 'text'"):
         prepare({"type": "websocket.send", **extra})
+
+
+@pytest.mark.parametrize("data", [bytearray(b"ab"), memoryview(b"ab")])
+def test_a_client_message_takes_anything_like_bytes(data: Any) -> None:
+    prepared = prepare({"type": "websocket.send", "bytes": data})
+    assert isinstance(prepared, PreparedMessage)
+    assert (prepared.payload, prepared.is_text) == (b"ab", False)
+
+
+def test_text_that_is_no_utf8_is_an_invalid_message() -> None:
+    with pytest.raises(InvalidMessage, match="cannot be sent as UTF-8"):
+        prepare({"type": "websocket.send", "text": "\ud800"})
+
+
+@pytest.mark.parametrize("code", [0, 5, 999, 1005, 1006, 1015, 5000, "1000", 1000.5])
+def test_a_close_code_that_no_socket_can_send_is_refused(code: object) -> None:
+    with pytest.raises(InvalidMessage, match="not a close code"):
+        prepare({"type": "websocket.close", "code": code})
+
+
+def test_the_reason_of_a_close_is_text() -> None:
+    with pytest.raises(InvalidMessage, match="'reason'"):
+        prepare({"type": "websocket.close", "reason": 3})
+    assert prepare({"type": "websocket.close", "code": None, "reason": None}) == Closing(1000, "")
 
 
 def test_a_client_message_with_more_keys_stays_an_event_so_that_none_is_lost() -> None:

@@ -11,10 +11,9 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
-from raceway.conf import did_you_mean, django_setting
+from raceway.conf import did_you_mean, django_setting, on_change
 from raceway.errors import InvalidChannelLayerError
 from raceway.layers.front import ChannelLayer
 
@@ -126,9 +125,4 @@ def options_of(backend: type[Any]) -> set[str]:
     }
 
 
-def _forget(*, setting: str, **kwargs: Any) -> None:
-    if setting == "CHANNEL_LAYERS":
-        channel_layers.forget()
-
-
-setting_changed.connect(_forget, dispatch_uid="raceway.layers")
+on_change("CHANNEL_LAYERS", channel_layers.forget)

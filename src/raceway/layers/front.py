@@ -6,6 +6,7 @@ import asyncio
 import fnmatch
 import re
 import secrets
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from itertools import count
@@ -64,7 +65,9 @@ class ChannelLayer(ABC):
             (re.compile(fnmatch.translate(pattern)) if isinstance(pattern, str) else pattern, limit)
             for pattern, limit in (channel_capacity or {}).items()
         ]
+        # Replaced, never changed: other threads may be looking through it.
         self._parts: dict[asyncio.AbstractEventLoop, LoopPart] = {}
+        self._parts_lock = threading.Lock()
         self._process = secrets.token_hex(8)
         self._numbers = count(1)
 
@@ -130,10 +133,7 @@ class ChannelLayer(ABC):
         def close_as_event(closing: Closing) -> object:
             return deliver(as_event(closing))
 
-        loop = asyncio.get_running_loop()
-        part = self._parts.get(loop)
-        if part is None:
-            part = self._parts[loop] = LoopPart(loop)
+        part = self._part_here()
         part.registry.open(channel, deliver, push or push_as_event, close or close_as_event)
 
     def leave_all(self, channel: str) -> None:
@@ -246,6 +246,16 @@ class ChannelLayer(ABC):
 
     # Loops
 
+    def _part_here(self) -> LoopPart:
+        """The running loop's part, made on first use."""
+        loop = asyncio.get_running_loop()
+        part = self._parts.get(loop)
+        if part is None:
+            part = LoopPart(loop)
+            with self._parts_lock:
+                self._parts = {**self._parts, loop: part}
+        return part
+
     def _part_of(self, channel: str) -> LoopPart | None:
         """The part in which ``channel`` is open."""
         for part in self._live_parts():
@@ -254,11 +264,12 @@ class ChannelLayer(ABC):
         return None
 
     def _live_parts(self) -> Iterator[LoopPart]:
-        for loop, part in list(self._parts.items()):
-            if loop.is_closed():
-                del self._parts[loop]
-            else:
+        for loop, part in self._parts.items():
+            if not loop.is_closed():
                 yield part
+                continue
+            with self._parts_lock:
+                self._parts = {one: part for one, part in self._parts.items() if one is not loop}
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

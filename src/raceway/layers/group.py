@@ -9,7 +9,7 @@ from raceway.database import after_commit
 from raceway.json import encode_json
 from raceway.layers.channel import Channel, as_client_message
 from raceway.layers.configured import require_channel_layer
-from raceway.layers.spec import require_channel_name, require_group_name
+from raceway.layers.spec import client_message, require_channel_name, require_group_name
 from raceway.prepared import PreparedMessage
 from raceway.registry import Message
 from raceway.registry.policy import Policy
@@ -53,7 +53,7 @@ class Group:
         ``exclude`` names one channel that does not get it. ``policy`` decides what happens where a client is
         too slow: ``close`` its socket, ``drop_newest``, ``drop_oldest``, or keep the ``latest`` of the group.
         """
-        self._publish(as_prepared(data), immediate, channel_name(exclude), policy)
+        self._publish(self._prepare(data), immediate, channel_name(exclude), policy)
 
     async def abroadcast(
         self,
@@ -64,7 +64,7 @@ class Group:
         immediate: bool = False,
     ) -> None:
         """``broadcast`` for coroutines."""
-        await self._apublish(as_prepared(data), immediate, channel_name(exclude), policy)
+        await self._apublish(self._prepare(data), immediate, channel_name(exclude), policy)
 
     def add(self, channel: str | Channel) -> None:
         """Make a channel a member."""
@@ -78,11 +78,15 @@ class Group:
         require_channel_name(name)
         require_channel_layer(self.alias).leave(self.name, name)
 
+    def _prepare(self, data: object) -> PreparedMessage:
+        message = as_prepared(data)
+        require_channel_layer(self.alias).require_size(message)
+        return message
+
     def _publish(
         self, message: Message, immediate: bool, exclude: str | None = None, policy: Policy = "close"
     ) -> None:
         layer = require_channel_layer(self.alias)
-        layer.require_size(message)
         publish = partial(layer.publish_from_thread, self.name, message, exclude, policy)
         if immediate or not after_commit(publish):
             publish()
@@ -91,7 +95,6 @@ class Group:
         self, message: Message, immediate: bool, exclude: str | None = None, policy: Policy = "close"
     ) -> None:
         layer = require_channel_layer(self.alias)
-        layer.require_size(message)
         if immediate or not after_commit(
             partial(layer.publish_from_thread, self.name, message, exclude, policy)
         ):
@@ -105,8 +108,10 @@ class Group:
 
 
 def as_prepared(data: object) -> PreparedMessage:
-    if isinstance(data, str | bytes):
-        return PreparedMessage(data)
+    if isinstance(data, str):
+        return client_message(data, None)
+    if isinstance(data, bytes | bytearray | memoryview):
+        return client_message(None, data)
     return PreparedMessage.from_utf8(encode_json(data))
 
 

@@ -21,7 +21,7 @@ WAIT_S: Final = 1.0
 class Handover:
     """Run calls from other threads in the loop's thread, in the order in which they were made.
 
-    A burst wakes the loop once. ``dropped`` counts calls that a stuck or closed loop did not take.
+    A burst wakes the loop once. Calls that a stuck or closed loop does not take are dropped, and logged once.
     """
 
     def __init__(
@@ -35,30 +35,32 @@ class Handover:
         self._wait_s = wait_s
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._room = threading.Condition()
-        self.dropped = 0
+        self._has_dropped = False
 
     def __call__(self, function: Callable[..., object], *args: Any) -> bool:
         """Have ``function(*args)`` run in the loop; ``False`` if it will not be."""
         with self._room:
-            if not self._room.wait_for(self._has_room, self._wait_s):
-                return self._drop("is stuck")
+            if not self._room.wait_for(self._may_add, self._wait_s):
+                return self._drop("is stuck", 1)
             self._calls.append((function, args))
-            if len(self._calls) > 1:
+            if len(self._calls) > 1 and not self._loop.is_closed():
                 return True
             try:
                 self._loop.call_soon_threadsafe(self._run)
-            except RuntimeError:  # the loop has been closed
+            except RuntimeError:  # the loop has been closed, maybe before it ran what waits
+                lost = len(self._calls)
                 self._calls.clear()
-                return self._drop("is closed")
+                self._room.notify_all()
+                return self._drop("is closed", lost)
             return True
 
-    def _has_room(self) -> bool:
-        return len(self._calls) < self._waiting_calls
+    def _may_add(self) -> bool:
+        return len(self._calls) < self._waiting_calls or self._loop.is_closed()
 
-    def _drop(self, why: str) -> bool:
-        if not self.dropped:
-            logger.warning("A message from another thread was dropped: the event loop %s.", why)
-        self.dropped += 1
+    def _drop(self, why: str, calls: int) -> bool:
+        if not self._has_dropped:
+            self._has_dropped = True
+            logger.warning("Messages from other threads are dropped (%d now): the event loop %s.", calls, why)
         return False
 
     def _run(self) -> None:
@@ -73,13 +75,15 @@ class Handover:
 
 
 _handovers: dict[asyncio.AbstractEventLoop, Handover] = {}
+_lock = threading.Lock()
 
 
 def handover_of(loop: asyncio.AbstractEventLoop) -> Handover:
     """The one hand-over of ``loop``, so that what one thread does stays in order."""
     handover = _handovers.get(loop)
-    if handover is None:
+    if handover is not None:
+        return handover
+    with _lock:
         for old in [old for old in _handovers if old.is_closed()]:
             del _handovers[old]
-        handover = _handovers[loop] = Handover(loop)
-    return handover
+        return _handovers.setdefault(loop, Handover(loop))

@@ -12,8 +12,11 @@ from typing import Any, Final
 
 import msgspec
 
+from raceway.errors import InvalidMessage
 from raceway.prepared import PreparedMessage
 from raceway.registry import Closing, Message
+from raceway.types import Event
+from raceway.wire.websocket import is_close_code
 
 NAME_CHARACTERS: Final = 100
 """Names are shorter than this."""
@@ -55,8 +58,8 @@ def require_group_name(name: object) -> None:
 def prepare(message: object) -> Message:
     """Encode what a sender gave, once: a client message for the sockets, or an event for the handlers.
 
-    Raises ``TypeError`` with the key path of a value that no layer carries, ``ValueError`` for a client message
-    that is none.
+    Raises ``TypeError`` with the key path of a value that no layer carries, ``InvalidMessage`` (a ``ValueError``)
+    for a client message that no socket can send.
     """
     if not isinstance(message, dict):
         raise TypeError(f"A message is a dict, not {type(message).__qualname__}")
@@ -64,30 +67,49 @@ def prepare(message: object) -> Message:
     if kind == "websocket.send" and message.keys() <= _TEXT_KEYS:
         return client_message(message.get("text"), message.get("bytes"))
     if kind == "websocket.close" and message.keys() <= _CLOSE_KEYS:
-        return Closing(int(message.get("code") or 1000), str(message.get("reason") or ""))
+        return _closing(message.get("code"), message.get("reason"))
     return encode_event(message)
 
 
 def client_message(text: object, data: object) -> PreparedMessage:
-    """The one of ``text`` and ``data`` that is not ``None``, ready for every socket."""
-    if isinstance(text, str) and data is None:
-        return PreparedMessage(text)
-    if isinstance(data, bytes) and text is None:
-        return PreparedMessage(data)
-    raise ValueError(
+    """The one of ``text`` and ``data`` that is not ``None``, ready for every socket.
+
+    Raises ``InvalidMessage`` for anything but one ``str`` that UTF-8 can carry, or one bytes-like object.
+    """
+    try:
+        if isinstance(text, str) and data is None:
+            return PreparedMessage(text)
+    except UnicodeEncodeError as error:
+        raise InvalidMessage(f"'text' cannot be sent as UTF-8: {error}.") from None
+    if isinstance(data, bytes | bytearray | memoryview) and text is None:
+        return PreparedMessage(bytes(data))
+    raise InvalidMessage(
         "A websocket.send message has either 'text', a str, or 'bytes', bytes; the other is None"
     )
 
 
-def as_event(message: Message) -> bytes:
-    """The event form of any message, for a listener that handles or receives client messages itself."""
-    if isinstance(message, PreparedMessage):
-        if message.is_text:
-            return _encoder.encode({"type": "websocket.send", "text": message.payload.decode()})
-        return _encoder.encode({"type": "websocket.send", "bytes": message.payload})
+def _closing(code: object, reason: object) -> Closing:
+    if code is None:
+        code = 1000
+    if not isinstance(code, int) or not is_close_code(code):
+        raise InvalidMessage(f"{code!r} is not a close code that may be sent; use 1000 or 3000 to 4999.")
+    if reason is not None and not isinstance(reason, str):
+        raise InvalidMessage(f"The 'reason' of a close is a str, not {reason!r}.")
+    return Closing(int(code), reason or "")
+
+
+def client_event(message: PreparedMessage | Closing) -> Event:
+    """A client message as the ASGI event that it stands for."""
     if isinstance(message, Closing):
-        return _encoder.encode({"type": "websocket.close", **message._asdict()})
-    return message
+        return {"type": "websocket.close", **message._asdict()}
+    if message.is_text:
+        return {"type": "websocket.send", "text": message.payload.decode()}
+    return {"type": "websocket.send", "bytes": message.payload}
+
+
+def as_event(message: Message) -> bytes:
+    """The encoded event form of any message, for a listener that handles or receives client messages itself."""
+    return message if isinstance(message, bytes) else _encoder.encode(client_event(message))
 
 
 def encode_event(message: dict[Any, Any]) -> bytes:
