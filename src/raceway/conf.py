@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import cache
@@ -59,9 +59,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f": it can be {', '.join(map(repr, names))}." if names else "."
 
 
-def _forget(*, setting: str, **kwargs: Any) -> None:
-    if setting == "RACEWAY":
-        get_settings.cache_clear()
+def on_change(name: str, call: Callable[[], object]) -> None:
+    """Have ``call()`` run whenever a test changes the setting ``name``."""
+
+    def changed(*, setting: str, **kwargs: Any) -> None:
+        if setting == name:
+            call()
+
+    setting_changed.connect(changed, weak=False)
 
 
-setting_changed.connect(_forget, dispatch_uid="raceway.conf")
+on_change("RACEWAY", get_settings.cache_clear)

@@ -7,9 +7,9 @@ from importlib import import_module
 from typing import Any
 
 from django.conf import settings
-from django.core.signals import setting_changed
 from django.http import parse_cookie
 
+from raceway.conf import on_change
 from raceway.routing import ConnectMiddleware
 from raceway.types import ASGIApplication, Scope
 
@@ -54,9 +54,4 @@ def session_store() -> type[Any]:
     return store
 
 
-def _forget(*, setting: str, **kwargs: Any) -> None:
-    if setting == "SESSION_ENGINE":
-        session_store.cache_clear()
-
-
-setting_changed.connect(_forget, dispatch_uid="raceway.sessions")
+on_change("SESSION_ENGINE", session_store.cache_clear)

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import ThreadSensitiveContext
 
-from raceway.conf import get_settings
+from raceway.conf import get_settings, on_change
 from raceway.database import close_old_connections
 
 P = ParamSpec("P")
@@ -21,6 +21,9 @@ T = TypeVar("T")
 def shared_pool() -> ThreadPoolExecutor:
     """The process's pool, of ``RACEWAY["SYNC_THREADS"]`` threads."""
     return ThreadPoolExecutor(get_settings().sync_threads, thread_name_prefix="raceway-sync")
+
+
+on_change("RACEWAY", shared_pool.cache_clear)  # a pool that nobody has any more ends its threads itself
 
 
 class LentThread(Executor):

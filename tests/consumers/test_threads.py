@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
+from django.test import override_settings
 
 from raceway import Group
 from raceway.consumers import AsyncWebsocketConsumer, JsonWebsocketConsumer, WebsocketConsumer
 from raceway.errors import ClientDisconnected
-from raceway.threads import LentThread
+from raceway.threads import LentThread, shared_pool
 from tests.consumers.conftest import Open
 from tests.consumers.driver import until
 
@@ -257,3 +258,10 @@ def test_a_lent_thread_survives_failures_and_cancelled_calls() -> None:
     assert last.result(5) == 7
     lent.shutdown()
     assert lent.submit(int, "8").result(5) == 8
+
+
+def test_a_changed_setting_makes_another_pool() -> None:
+    before = shared_pool()
+    with override_settings(RACEWAY={"SYNC_THREADS": 2}):
+        assert shared_pool()._max_workers == 2
+    assert shared_pool()._max_workers == before._max_workers == 32

@@ -92,6 +92,16 @@ async def test_include() -> None:
     assert await routed(router, "/status/users/3/") == ("users", (), {"pk": 3, "extra": 1})
 
 
+async def test_a_router_inside_an_include_is_a_prefix_made_once() -> None:
+    router = URLRouter([path("a/", include([path("b/", URLRouter([path("c/", note("deep"))]))]))])
+    (resolver,) = router.routes
+    assert await routed(router, "/a/b/c/") == ("deep", (), {})
+    (made,) = router._routes_in(resolver)
+    assert await routed(router, "/a/b/c/") == ("deep", (), {})
+    assert router._routes_in(resolver) == [made]
+    assert not made.pattern._is_endpoint
+
+
 async def test_a_router_behind_middleware_is_a_prefix_too() -> None:
     router = URLRouter([path("in/<int:x>/", Nothing(URLRouter([path("er/", note("inner"))])))])
     scope, _ = await call(router, path="/in/5/er/")

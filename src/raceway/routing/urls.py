@@ -36,6 +36,7 @@ class URLRouter:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self.routes = [_as_prefix(route) for route in routes]
+        self._included: dict[URLResolver, list[Route]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.raceway_begin(scope, receive, send)
@@ -60,26 +61,32 @@ class URLRouter:
 
     def resolve(self, path: str) -> Match | None:
         """Where ``path``, without its leading slash, leads; ``None`` if nowhere."""
-        return _resolve(self.routes, path)
+        return self._resolve(self.routes, path)
 
+    def _resolve(self, routes: Iterable[Route], path: str) -> Match | None:
+        for route in routes:
+            matched = route.pattern.match(path)
+            if not matched:
+                continue
+            rest, args, kwargs = matched
+            if isinstance(route, URLResolver):
+                kwargs.update(route.default_kwargs)
+                inner = self._resolve(self._routes_in(route), rest)
+            else:
+                kwargs.update(route.default_args)
+                if not isinstance(route.callback, URLRouter):
+                    return Match(route.callback, args, kwargs, rest)
+                inner = route.callback.resolve(rest)
+            if inner is not None:
+                return inner._replace(args=args + inner.args, kwargs={**kwargs, **inner.kwargs})
+        return None
 
-def _resolve(routes: Iterable[Route], path: str) -> Match | None:
-    for route in routes:
-        matched = route.pattern.match(path)
-        if not matched:
-            continue
-        rest, args, kwargs = matched
-        if isinstance(route, URLResolver):
-            kwargs.update(route.default_kwargs)
-            inner = _resolve([_as_prefix(inner) for inner in route.url_patterns], rest)
-        else:
-            kwargs.update(route.default_args)
-            if not isinstance(route.callback, URLRouter):
-                return Match(route.callback, args, kwargs, rest)
-            inner = route.callback.resolve(rest)
-        if inner is not None:
-            return inner._replace(args=args + inner.args, kwargs={**kwargs, **inner.kwargs})
-    return None
+    def _routes_in(self, resolver: URLResolver) -> list[Route]:
+        """The routes of an ``include()``: its module may not be complete before the first path comes."""
+        routes = self._included.get(resolver)
+        if routes is None:
+            routes = self._included[resolver] = [_as_prefix(route) for route in resolver.url_patterns]
+        return routes
 
 
 def _as_prefix(route: Route) -> Route:
