@@ -31,6 +31,8 @@ class Socket:
         self._ended = False
         self.scope = {"type": "websocket", "path": "/", "headers": [], "extensions": {}, **scope}
         self.send_error: Exception | None = None
+        self.may_send = asyncio.Event()  # by the plain send
+        self.may_send.set()
         if lane:
             self.scope["extensions"] = {
                 **self.scope["extensions"],
@@ -56,6 +58,7 @@ class Socket:
 
     async def _send_and_wait(self, event: Any) -> None:
         await asyncio.sleep(0)
+        await self.may_send.wait()
         self._send_now(event)
 
     def _send_now(self, event: Any) -> None:
@@ -116,10 +119,10 @@ class Socket:
             await asyncio.wait_for(self._news.wait(), WAIT_S)
         return self.sent.pop(0)
 
-    async def text(self) -> str:
-        """The text of the next message, sent or pushed."""
+    async def text(self) -> Any:
+        """The text, or bytes, of the next message, sent or pushed."""
         item = await self.next()
-        return item[1] if isinstance(item, tuple) else item["text"]
+        return item[1] if isinstance(item, tuple) else item.get("text", item.get("bytes"))
 
     async def end(self) -> None:
         """Wait until the application has returned; raises what it raised."""

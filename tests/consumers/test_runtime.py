@@ -20,7 +20,7 @@ from raceway.errors import (
 )
 from raceway.layers.memory import MemoryLayer
 from tests.consumers.conftest import Open
-from tests.consumers.driver import settle, until
+from tests.consumers.driver import Socket, settle, until
 
 
 class Recorder(AsyncWebsocketConsumer):
@@ -508,7 +508,6 @@ async def test_events_from_the_layer_are_dropped_after_the_client_left(open_sock
 
 
 def test_a_loop_that_ends_in_the_middle_leaves_no_member(layer: MemoryLayer) -> None:
-    from tests.consumers.driver import Socket
 
     class Abandoned(Recorder): ...
 
@@ -830,3 +829,34 @@ async def test_reading_stops_while_handlers_are_behind(open_socket: Open) -> Non
     await settle()
     if socket.lane:
         assert socket.drained == drained + 1
+
+
+@pytest.mark.parametrize("where", ["handler", "background"])
+async def test_a_client_that_is_too_slow_is_gone(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the fast lane: what is awaited ends, disconnect() runs, and the close comes last."""
+
+    class Slow(AsyncWebsocketConsumer):
+        groups = ["news"]
+        disconnect_grace_s = 0
+
+        async def receive(self, text_data=None, bytes_data=None):
+            sending = asyncio.ensure_future(self.send("own"))
+            if where == "handler":
+                await sending
+
+        async def disconnect(self, code):
+            ended.append((code, self.closed))
+
+    monkeypatch.setattr("raceway.consumers.outbox.SLOW_CLIENT_S", 0)
+    ended: list[Any] = []
+    socket = Socket(Slow.as_asgi(), lane=False)
+    await socket.connect()
+    await settle()
+    socket.may_send.clear()
+    socket.say("x")
+    await settle()
+    for _ in range(2):
+        await Group("news").abroadcast("x" * 200_000)
+    await socket.end()
+    assert ended == [(1013, True)]
+    assert socket.sent == []

@@ -12,7 +12,7 @@ from django.test import override_settings
 
 from raceway import Group
 from raceway.consumers import AsyncWebsocketConsumer, JsonWebsocketConsumer, WebsocketConsumer
-from raceway.errors import ClientDisconnected
+from raceway.errors import ClientDisconnected, InvalidMessage
 from raceway.threads import LentThread, shared_pool
 from tests.consumers.conftest import Open
 from tests.consumers.driver import until
@@ -265,3 +265,20 @@ def test_a_changed_setting_makes_another_pool() -> None:
     with override_settings(RACEWAY={"SYNC_THREADS": 2}):
         assert shared_pool()._max_workers == 2
     assert shared_pool()._max_workers == before._max_workers == 32
+
+
+async def test_a_thread_can_send_what_a_coroutine_can(open_socket: Open) -> None:
+    class Sync(WebsocketConsumer):
+        def receive(self, text_data=None, bytes_data=None):
+            data = bytearray(b"first")
+            self.send(bytes_data=data)
+            data[:] = b"other"
+            with pytest.raises(InvalidMessage, match="UTF-8"):
+                self.send("\ud800")
+            self.send("done")
+
+    socket = open_socket(Sync)
+    await socket.connect()
+    socket.say("x")
+    assert await socket.text() == b"first"
+    assert await socket.text() == "done"

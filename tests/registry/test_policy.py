@@ -26,6 +26,15 @@ def test_what_fits_is_queued_in_order(policy: Policy) -> None:
     assert queue.take() == []
 
 
+def test_one_can_be_taken_at_a_time() -> None:
+    queue = filled(4, b"12", b"34")
+    assert queue.first == b"12"
+    assert queue.take_first() == b"12"
+    assert queue.size_bytes == 2
+    assert queue.take() == [b"34"]
+    assert queue.first is None
+
+
 def test_close_overflows_and_leaves_the_queue_to_the_caller() -> None:
     assert filled(4, b"1234").offer(b"5", "close") is Verdict.OVERFLOWED
 
@@ -77,5 +86,5 @@ def test_the_bound_always_holds_and_sizes_add_up(
     for frame, policy, key in offers:
         queued += queue.offer(frame, policy, key) is Verdict.QUEUED
         assert queue.size_bytes <= limit_bytes
-        assert queue.size_bytes == sum(len(waiting) for _, waiting in queue.frames)
+        assert queue.size_bytes == sum(len(waiting) for _, waiting in queue.waiting)
     assert len(queue.take()) == queued - queue.dropped_oldest - queue.replaced

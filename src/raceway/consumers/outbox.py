@@ -3,117 +3,217 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 from raceway.errors import ClientDisconnected
+from raceway.layers.spec import client_event, client_message
 from raceway.prepared import PreparedMessage, Pushed
-from raceway.registry.policy import Policy
+from raceway.registry.policy import Policy, PolicyQueue, Verdict
 from raceway.types import Event, Send
+
+logger = logging.getLogger("raceway.consumers")
 
 PUSHED_BYTES: Final = 256 * 1024
 """Pushed bytes that may wait for a slow client."""
 
+OWN_BYTES: Final = 1024 * 1024
+"""Bytes of a consumer's own sends, which nobody awaited, that may wait: who sends more has a client too slow."""
+
+ENTRY_BYTES: Final = 100
+"""What an entry takes beside its payload, so that empty messages have a bound too."""
+
+SLOW_CLIENT_S: Final = 5.0
+"""From telling a slow client to come back later (1013) to giving it up."""
+
 OVERLOADED: Final = 1013
 
 
-class Outbox:
-    """Send a connection's events in order, by one task, and let pushes queue behind them.
+class Own(NamedTuple):
+    """An event that waits for its turn to be sent, whose future its sender may await."""
 
-    A push waits while the socket is not accepted, and is discarded if it is refused. When more than
-    ``PUSHED_BYTES`` of them wait, policy ``close`` drops them all and closes with 1013; the others drop the push
-    at hand. ``failed(error)`` is told what ``send`` raises.
+    number: int
+    event: Event
+    sent: asyncio.Future[None] | None
+    size_bytes: int
+
+
+class Push:
+    """A prepared message that waits while the client is slow."""
+
+    __slots__ = ("message", "number")
+
+    def __init__(self, number: int, message: PreparedMessage) -> None:
+        self.number = number
+        self.message = message
+
+    def __len__(self) -> int:
+        return len(self.message.payload) + ENTRY_BYTES
+
+
+class Outbox:
+    """Send a connection's events and pushes in the order in which they came, by one task.
+
+    Pushes wait while the socket is not accepted, and are discarded if it is refused. While a send waits for the
+    client, they queue, at most ``PUSHED_BYTES`` of them, and their policies say who pays; own sends wait too, at
+    most ``OWN_BYTES`` of them. Who is too slow is sent what it was sent by the consumer itself, and 1013: then
+    ``overloaded()`` is called. ``failed(error)`` is told what ``send`` raises. After a close nothing is taken.
     """
 
-    __slots__ = ("_accepted", "_events", "_failed", "_held", "_pushed_bytes", "_send", "_task")
+    __slots__ = (
+        "_failed",
+        "_is_closed",
+        "_is_open",
+        "_is_overloaded",
+        "_is_sending",
+        "_number",
+        "_overloaded",
+        "_own",
+        "_own_bytes",
+        "_pushes",
+        "_send",
+        "_task",
+        "dropped",
+    )
 
-    def __init__(self, send: Send, failed: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, send: Send, failed: Callable[[Exception], None], overloaded: Callable[[], None]
+    ) -> None:
         self._send = send
         self._failed = failed
-        self._events: deque[tuple[Event, asyncio.Future[None] | None, int]] = deque()
-        self._held: list[PreparedMessage] = []
-        self._accepted = False
-        self._pushed_bytes = 0
+        self._overloaded = overloaded
+        self._own: deque[Own] = deque()
+        self._own_bytes = 0
+        self._pushes: PolicyQueue[Push] = PolicyQueue(PUSHED_BYTES)
+        self._number = 0
+        self._is_open = False
+        self._is_sending = False
+        self._is_closed = False
+        self._is_overloaded = False
         self._task: asyncio.Task[None] | None = None
+        self.dropped = 0
 
-    def add(self, event: Event) -> Awaitable[None]:
-        """Send ``event`` after those before it; awaiting what is returned waits until it has been sent."""
-        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._append(event, sent, 0)
-        if event["type"] == "websocket.accept":
-            self._accepted = True
-            for message in self._held:
-                self._append(as_send_event(message), None, len(message.payload))
-            self._held.clear()
+    def add(self, event: Event) -> asyncio.Future[None]:
+        """Send ``event`` after those before it; awaiting what is returned waits until it has been sent.
+
+        Raises ``ClientDisconnected`` after a close or if too much waits already, ``InvalidMessage`` for a message
+        that is none.
+        """
+        if self._is_closed:
+            raise ClientDisconnected("The connection is closed.")
+        size_bytes = 0
+        if event["type"] == "websocket.send":
+            if self._own_bytes > OWN_BYTES:
+                self._give_up()
+                raise ClientDisconnected(f"The client is too slow: {self._own_bytes} bytes wait for it.")
+            message = client_message(event.get("text"), event.get("bytes"))
+            size_bytes = len(message.payload) + ENTRY_BYTES
+            if not message.is_text:
+                event = {**event, "bytes": message.payload}  # the caller may change a bytearray
         elif event["type"] == "websocket.close":
-            self._held.clear()
+            self._is_closed = True
+        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._append(event, sent, size_bytes)
         return sent
 
-    def push(self, message: PreparedMessage, policy: Policy = "close", key: object = None) -> Pushed:
+    def push(self, message: PreparedMessage, policy: Policy = "close", key: Hashable = None) -> Pushed:
         """Send a prepared message without waiting."""
-        size = len(message.payload)
-        if self._pushed_bytes + size > PUSHED_BYTES:
-            if policy != "close" or not self._accepted:
-                return Pushed.DROPPED
-            self._events.clear()
-            self._pushed_bytes = 0
-            self._append({"type": "websocket.close", "code": OVERLOADED, "reason": "too slow"}, None, 0)
+        if self._is_closed:
             return Pushed.CLOSED
-        self._pushed_bytes += size
-        if self._accepted:
-            self._append(as_send_event(message), None, size)
-        else:
-            self._held.append(message)
-        return Pushed.ACCEPTED
+        if self._is_open and not self._is_sending:
+            self._append(client_event(message), None, 0)
+            return Pushed.ACCEPTED
+        verdict = self._pushes.offer(Push(self._next_number(), message), policy, key)
+        dropped, self._pushes.dropped_oldest = self._pushes.dropped_oldest, 0
+        if verdict is Verdict.OVERFLOWED and self._is_open:
+            self._give_up()
+            return Pushed.CLOSED
+        self._count_dropped(dropped + (verdict is not Verdict.QUEUED))
+        return Pushed.ACCEPTED if verdict is Verdict.QUEUED else Pushed.DROPPED
 
     async def finish(self, is_gone: bool) -> None:
-        """Wait until everything has been sent; drop it instead if the client ``is_gone``."""
+        """Wait until everything has been sent; drop it instead if the client ``is_gone``.
+
+        One that was too slow has ``SLOW_CLIENT_S`` to take what was sent to it.
+        """
         if self._task is None:
             return
-        if is_gone:
-            self._task.cancel()
+        try:
+            if self._is_overloaded:
+                await asyncio.wait({self._task}, timeout=SLOW_CLIENT_S)
+        finally:
+            if is_gone:
+                self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
 
-    def _append(self, event: Event, sent: asyncio.Future[None] | None, pushed_bytes: int) -> None:
-        self._events.append((event, sent, pushed_bytes))
+    def _give_up(self) -> None:
+        """The client is too slow: drop what was pushed, and close behind what the consumer itself has sent."""
+        self._is_closed = self._is_overloaded = True
+        self._pushes.clear()
+        self._append({"type": "websocket.close", "code": OVERLOADED, "reason": "too slow"}, None, 0)
+        self._overloaded()
+
+    def _count_dropped(self, pushes: int) -> None:
+        if pushes and not self.dropped:
+            logger.info("A client is slow: messages pushed to it are dropped, as their policy says.")
+        self.dropped += pushes
+
+    # The task
+
+    def _next_number(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _append(self, event: Event, sent: asyncio.Future[None] | None, size_bytes: int) -> None:
+        self._own.append(Own(self._next_number(), event, sent, size_bytes))
+        self._own_bytes += size_bytes
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._work())
 
     async def _work(self) -> None:
         try:
-            while self._events:
-                event, sent, pushed_bytes = self._events.popleft()
-                self._pushed_bytes -= pushed_bytes
-                await self._deliver(event, sent)
+            while True:
+                push = self._pushes.first if self._is_open else None
+                if push is not None and (not self._own or push.number < self._own[0].number):
+                    await self._deliver(client_event(self._pushes.take_first().message), None)
+                elif self._own:
+                    _, event, sent, size_bytes = self._own.popleft()
+                    self._own_bytes -= size_bytes
+                    self._is_open = self._is_open or event["type"] == "websocket.accept"
+                    await self._deliver(event, sent)
+                else:
+                    return
         finally:
-            for _, sent, _ in self._events:
-                if sent is not None:
-                    sent.cancel()
-            self._events.clear()
+            for own in self._own:
+                _settle(own.sent, ClientDisconnected("The connection has ended."))
+            self._own.clear()
 
     async def _deliver(self, event: Event, sent: asyncio.Future[None] | None) -> None:
-        error: Exception | None = None
+        error: Exception | None = ClientDisconnected("The connection has ended.")
+        self._is_sending = True
         try:
             await self._send(event)
+            error = None
         except OSError as gone:
             error = ClientDisconnected(str(gone))
+            self._failed(error)
         except Exception as problem:
             error = problem
-        if error is not None:
             self._failed(error)
-        if sent is None or sent.done():
-            return
-        if error is None:
-            sent.set_result(None)
-        else:
-            sent.set_exception(error)
-            sent.exception()  # who does not await it need not hear of it
+        finally:
+            self._is_sending = False
+            _settle(sent, error)
 
 
-def as_send_event(message: PreparedMessage) -> Event:
-    if message.is_text:
-        return {"type": "websocket.send", "text": message.payload.decode()}
-    return {"type": "websocket.send", "bytes": message.payload}
+def _settle(sent: asyncio.Future[None] | None, error: Exception | None) -> None:
+    if sent is None or sent.done():
+        return
+    if error is None:
+        sent.set_result(None)
+    else:
+        sent.set_exception(error)
+        sent.exception()  # who does not await it need not hear of it

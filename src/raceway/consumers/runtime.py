@@ -14,12 +14,13 @@ from asgiref.sync import ThreadSensitiveContext
 
 from raceway.conf import get_settings
 from raceway.consumers.handlers import Handlers
-from raceway.consumers.outbox import Outbox
+from raceway.consumers.outbox import OVERLOADED, Outbox
 from raceway.done import DONE
 from raceway.errors import ClientDisconnected, DenyConnection, StopConsumer
 from raceway.layers import decode_event, get_channel_layer
 from raceway.layers.handover import handover_of
-from raceway.layers.spec import client_message
+from raceway.layers.spec import client_event, client_message
+from raceway.prepared import PreparedMessage
 from raceway.registry import Closing
 from raceway.threads import enter_threads, leave_threads
 from raceway.types import Event, Prepare, Receive, Scope, Send
@@ -59,6 +60,7 @@ class Runtime:
         "_gone",
         "_grace",
         "_handlers",
+        "_has_dropped",
         "_layer_capacity",
         "_layer_waiting",
         "_loop",
@@ -67,16 +69,15 @@ class Runtime:
         "_overtaken",
         "_protocol",
         "_pump",
+        "_push",
         "_receive",
         "_room",
         "_send",
         "_send_now",
-        "_server_push",
         "_task",
         "_waiter",
         "calls_in_thread",
         "consumer",
-        "dropped",
         "hooks",
         "scope",
         "thread",
@@ -93,21 +94,21 @@ class Runtime:
         self._layer_waiting = 0
         self._layer_capacity = 0
         self._waiter: asyncio.Future[None] | None = None
+        self._has_dropped = False
         self._begun = False
         self._accepted = False
         self._gone: Event | None = None
         self._close_code = ABNORMAL
         self._grace: asyncio.TimerHandle | None = None
         self._overtaken = False
-        self._send_now: Callable[[Event], asyncio.Future[None] | None] | None = None
-        self._server_push: Callable[..., object] | None = None
+        self._send_now: Callable[[Event], asyncio.Future[None] | None]
+        self._push: Callable[..., object]
         self._outbox: Outbox | None = None
         self._pump: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._drained: Callable[[], object]
         self._task: asyncio.Task[Any]
         self.calls_in_thread = 0
-        self.dropped = 0
         self.consumer: Consumer
         self.hooks = handlers.hooks
         self.thread = 0
@@ -186,14 +187,14 @@ class Runtime:
         if self.consumer.closed:
             return True
         if self._layer_waiting >= self._layer_capacity:
-            if not self.dropped:
+            if not self._has_dropped:
+                self._has_dropped = True
                 logger.warning(
                     "The mailbox of %s is full: %d messages wait for %s. Newer ones are dropped.",
                     self.consumer.channel_name,
                     self._layer_waiting,
                     type(self.consumer).__qualname__,
                 )
-            self.dropped += 1
             return False
         self._layer_waiting += 1
         self._mailbox.append(encoded)
@@ -223,7 +224,13 @@ class Runtime:
 
     # The end, seen from the client
 
+    def _overloaded(self) -> None:
+        """The outbox has given the client up: that it hears of it may take long, so it counts as gone."""
+        self._client_gone({"type": "websocket.disconnect", "code": OVERLOADED, "reason": "too slow"})
+
     def _client_gone(self, event: Event) -> None:
+        if self._gone is not None:
+            return
         self._gone = event
         self.consumer.closed = True
         self._keep_client_events()
@@ -294,19 +301,13 @@ class Runtime:
             return self._send_from_thread(event)
         if self.consumer.closed:
             raise ClientDisconnected("The connection is closed.")
-        if self._send_now is not None:
-            room = self._send_now(event)
-            if room is not None:
-                room.add_done_callback(_retrieve)
-        else:
-            assert self._outbox is not None
-            room = None
-            sent = self._outbox.add(event)
+        room = self._send_now(event)
         if event["type"] != "websocket.send":
             self._note(event)
-        if self._send_now is None:
-            return sent
-        return DONE if room is None else room
+        if room is None:
+            return DONE
+        room.add_done_callback(_retrieve)
+        return room
 
     def _note(self, event: Event) -> None:
         if event["type"] == "websocket.accept":
@@ -321,18 +322,25 @@ class Runtime:
     def _send_from_thread(self, event: Event) -> Awaitable[None]:
         if self.consumer.closed:
             raise ClientDisconnected("The connection is closed.")
-        handover_of(self._loop)(self._send_handed, event)
+        if event["type"] == "websocket.send":
+            message = client_message(event.get("text"), event.get("bytes"))
+            handover_of(self._loop)(self._send_handed, self._send_prepared, message)
+        else:
+            handover_of(self._loop)(self._send_handed, self.send, event)
         return DONE
 
-    def _send_handed(self, event: Event) -> None:
+    def _send_prepared(self, message: PreparedMessage) -> None:
         """Send what a thread sent: it cannot wait, so a slow client's bound applies as for pushes."""
+        if self._outbox is None:
+            self._push(message, "close", None)
+        else:
+            self.send(client_event(message))
+
+    def _send_handed(self, send: Callable[[Any], object], what: object) -> None:
         if self.consumer.closed:
             return
         try:
-            if self._server_push is not None and event["type"] == "websocket.send":
-                self._server_push(client_message(event.get("text"), event.get("bytes")), "close", None)
-            else:
-                self.send(event)
+            send(what)
         except Exception as error:
             self._tell(error)
 
@@ -356,48 +364,39 @@ class Runtime:
         consumer._runtime = self
         consumer.scope = self.scope
         self._begun = first["type"] != "websocket.disconnect"
-        push = self._choose_lane()
+        lane = self._find_lane()
+        if lane is not None:
+            self._send_now, self._push = lane["send_now"], lane["push"]
+        else:
+            self._outbox = Outbox(self._send, self._tell, self._overloaded)
+            self._send_now, self._push = self._outbox.add, self._outbox.push
         self.put(first)
-        self._begin_receiving()
-        self._open_channel(push)
+        if lane is not None and lane.get("receive", self._receive) == self._receive:
+            self._drained = lane["listen"](self.put)
+        else:
+            self._drained = self._resume_pump
+            self._pump = self._loop.create_task(self._receive_all())
+        self._open_channel()
         return True
 
-    def _choose_lane(self) -> Callable[..., object] | None:
-        """Send by the server's own functions if nobody wraps its ``send``; return what group messages go to."""
-        lane = self.scope.get("extensions", {}).get("raceway.push")
-        if lane is not None and lane["send"] is self._send:
-            self._send_now = lane["send_now"]
-            self._server_push = lane["push"]
-            push = self._server_push
-        else:
-            self._outbox = Outbox(self._send, self._tell)
-            push = self._outbox.push
-        return None if self._handlers.intercepts else push
+    def _find_lane(self) -> dict[str, Any] | None:
+        """The server's own functions, if nobody wraps its ``send``."""
+        lane: dict[str, Any] | None = self.scope.get("extensions", {}).get("raceway.push")
+        return lane if lane is not None and lane["send"] is self._send else None
 
-    def _open_channel(self, push: Callable[..., object] | None) -> None:
+    def _open_channel(self) -> None:
         consumer = self.consumer
         layer = consumer.channel_layer = get_channel_layer(consumer.channel_layer_alias)
         if layer is not None:
             consumer.channel_name = layer.new_channel_name()
             self._layer_capacity = layer.capacity_of(consumer.channel_name)
+            push = None if self._handlers.intercepts else self._push
             layer.open(consumer.channel_name, self.deliver, push, self.close)
 
     def _close_channel(self) -> None:
         consumer = self.consumer
         if consumer.channel_layer is not None:
             consumer.channel_layer.close(consumer.channel_name)
-
-    def _begin_receiving(self) -> None:
-        lane = self.scope.get("extensions", {}).get("raceway.push")
-        if (
-            lane is not None
-            and lane["send"] is self._send
-            and lane.get("receive", self._receive) == self._receive
-        ):
-            self._drained = lane["listen"](self.put)
-        else:
-            self._drained = self._resume_pump
-            self._pump = self._loop.create_task(self._receive_all())
 
     async def _receive_all(self) -> None:
         """The pump: what a server without ``listen`` needs."""
