@@ -9,11 +9,27 @@ import pytest
 from django.test import override_settings
 
 import tests.project  # noqa: F401  Django's settings
-from raceway.asgi import get_application, get_websocket_urlpatterns, routing_name
+from raceway.asgi import STATIC_FILES_DECIDED, get_application, get_websocket_urlpatterns, routing_name
 from raceway.errors import ConfigurationError
 from tests.consumers.driver import Socket
 
 ORIGIN = [(b"origin", b"https://www.example.com")]
+
+
+async def get(path: str, **scope: Any) -> tuple[int, bytes]:
+    """Make the application and ask it for ``path``."""
+    sent: list[Any] = []
+    events = [{"type": "http.request"}]
+
+    async def receive() -> Any:
+        return events.pop() if events else await asyncio.Event().wait()
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    scope = {"type": "http", "method": "GET", "headers": [(b"host", b"testserver")], **scope}
+    await get_application()({**scope, "path": path, "query_string": b""}, receive, send)
+    return sent[0]["status"], b"".join(event.get("body", b"") for event in sent[1:])
 
 
 async def test_websockets_go_to_the_projects_routing() -> None:
@@ -30,19 +46,30 @@ async def test_the_origin_is_checked() -> None:
 
 
 async def test_http_goes_to_django() -> None:
-    sent: list[Any] = []
-    events = [{"type": "http.request"}]
+    status, body = await get("/hello/")
+    assert (status, body) == (200, b"hello")
 
-    async def receive() -> Any:
-        return events.pop() if events else await asyncio.Event().wait()
 
-    async def send(event: Any) -> None:
-        sent.append(event)
+async def test_static_files_are_served_in_development() -> None:
+    script = "/static/raceway/raceway.js"
+    assert (await get(script))[0] == 404
+    with override_settings(DEBUG=True):
+        status, body = await get(script)
+        assert (status, b"WebSocket" in body) == (200, True)
+        assert (await get("/static/nothing.js"))[0] == 404
+        assert (await get("/hello/")) == (200, b"hello")
 
-    scope = {"type": "http", "method": "GET", "path": "/hello/", "headers": [(b"host", b"testserver")]}
-    await get_application()({**scope, "query_string": b""}, receive, send)
-    assert sent[0]["status"] == 200
-    assert sent[1]["body"] == b"hello"
+
+async def test_who_has_decided_about_static_files_is_obeyed() -> None:
+    """``runserver --nostatic`` has."""
+    with override_settings(DEBUG=True):
+        assert (await get("/static/raceway/raceway.js", **{STATIC_FILES_DECIDED: True}))[0] == 404
+
+
+@pytest.mark.parametrize("missing", [{"INSTALLED_APPS": ["raceway"]}, {"STATIC_URL": None}])
+async def test_without_the_staticfiles_app_there_are_none(missing: Any) -> None:
+    with override_settings(DEBUG=True, **missing):
+        assert (await get("/static/raceway/raceway.js"))[0] == 404
 
 
 @pytest.mark.parametrize("apps", [["raceway"], ["raceway", "django.contrib.sessions"]])

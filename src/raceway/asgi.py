@@ -10,17 +10,21 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from django.apps import apps
 from django.conf import settings
 from django.core.asgi import get_asgi_application
+from django.core.handlers.asgi import ASGIHandler
 
 from raceway.conf import get_settings
 from raceway.errors import ConfigurationError
 from raceway.origin import AllowedHostsOriginValidator
 from raceway.routing import ProtocolTypeRouter, URLRouter
-from raceway.types import ASGIApplication
+from raceway.types import ASGIApplication, Receive, Scope, Send
+
+STATIC_FILES_DECIDED: Final = "raceway.static_files_decided"
+"""In a scope: what is outside serves static files itself, or was told that none are to be served."""
 
 
 def get_application() -> ProtocolTypeRouter:
@@ -29,8 +33,10 @@ def get_application() -> ProtocolTypeRouter:
     WebSockets pass the origin check (``ALLOWED_HOSTS``), get ``scope["session"]`` and ``scope["user"]`` where
     those apps are installed, and go to ``websocket_urlpatterns``. Raises ``ConfigurationError`` if the routing
     module that ``RACEWAY["ROUTING"]`` names is not there.
+
+    In development (``DEBUG``) the files of ``django.contrib.staticfiles`` are served too.
     """
-    http = cast(ASGIApplication, get_asgi_application())
+    http = with_static_files(cast(ASGIApplication, get_asgi_application()))
     websocket: ASGIApplication = URLRouter(get_websocket_urlpatterns())
     if apps.is_installed("django.contrib.auth"):
         from raceway.auth import AuthMiddlewareStack
@@ -41,6 +47,20 @@ def get_application() -> ProtocolTypeRouter:
 
         websocket = SessionMiddlewareStack(websocket)
     return ProtocolTypeRouter({"http": http, "websocket": AllowedHostsOriginValidator(websocket)})
+
+
+def with_static_files(http: ASGIApplication) -> ASGIApplication:
+    """Serve static files in development, unless who calls has decided that (``STATIC_FILES_DECIDED``)."""
+    if not (settings.DEBUG and settings.STATIC_URL and apps.is_installed("django.contrib.staticfiles")):
+        return http
+    from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+
+    static_files_and_http = cast(ASGIApplication, ASGIStaticFilesHandler(cast(ASGIHandler, http)))
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        await (http if STATIC_FILES_DECIDED in scope else static_files_and_http)(scope, receive, send)
+
+    return serve
 
 
 def get_websocket_urlpatterns() -> list[Any]:

@@ -168,6 +168,12 @@ def test_http_static_files_and_websockets_with_coloured_lines(
     assert server.until('"WebSocket /greet/"')
 
 
+def test_nostatic_means_no_static_files(runserver: Callable[..., Runserver]) -> None:
+    port = runserver("--noreload", "--nostatic").port()
+    assert get(port, "/hello/") == (200, b"hello")
+    assert get(port, "/static/raceway/raceway.js")[0] == 404
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_stops_at_once_and_tells_sockets(runserver: Callable[..., Runserver], number: int) -> None:
     server = runserver("--noreload")

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable
 
+from raceway.asgi import STATIC_FILES_DECIDED
 from raceway.routing.begin import begin
 from raceway.types import ASGIApplication, Event, Prepare, Receive, Scope, Send
 
@@ -13,7 +14,10 @@ logger = logging.getLogger("django.server")
 
 
 class DevelopmentApplication:
-    """Serve HTTP by ``http``, everything else by ``application``, and log both as Django's ``runserver`` does."""
+    """Serve HTTP by ``http``, everything else by ``application``, and log both as Django's ``runserver`` does.
+
+    Whether there are static files is for ``http`` alone to say: ``application`` is told to serve none by itself.
+    """
 
     def __init__(self, application: ASGIApplication, http: ASGIApplication) -> None:
         self.application = application
@@ -33,6 +37,7 @@ class DevelopmentApplication:
         return begin(self.application, scope, receive, send, prepare)
 
     async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope = {**scope, STATIC_FILES_DECIDED: True}
         status, size_bytes = 500, 0
 
         async def watch(event: Event) -> None:
