@@ -121,6 +121,8 @@ def test_mistakes_are_raised_where_they_are_made(layer: MemoryLayer) -> None:
         Group("g").send({"type": "websocket.close", "code": 5})
     with pytest.raises(InvalidMessage, match="UTF-8"):
         Group("g").broadcast("\ud800")
+    with pytest.raises(ValueError, match="did you mean 'latest'"):
+        Group("g").broadcast("x", policy="lattest")  # type: ignore[arg-type]
     Channel("work").send({})
     with pytest.raises(ChannelFull):
         Channel("work").send({})

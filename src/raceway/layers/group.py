@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from raceway.conf import did_you_mean
 from raceway.database import after_commit
 from raceway.json import encode_json
 from raceway.layers.channel import Channel, as_client_message
@@ -12,7 +13,7 @@ from raceway.layers.configured import require_channel_layer
 from raceway.layers.spec import client_message, require_channel_name, require_group_name
 from raceway.prepared import PreparedMessage
 from raceway.registry import Message
-from raceway.registry.policy import Policy
+from raceway.registry.policy import POLICIES, Policy
 
 
 class Group:
@@ -53,7 +54,7 @@ class Group:
         ``exclude`` names one channel that does not get it. ``policy`` decides what happens where a client is
         too slow: ``close`` its socket, ``drop_newest``, ``drop_oldest``, or keep the ``latest`` of the group.
         """
-        self._publish(self._prepare(data), immediate, channel_name(exclude), policy)
+        self._publish(self._prepare(data, policy), immediate, channel_name(exclude), policy)
 
     async def abroadcast(
         self,
@@ -64,7 +65,7 @@ class Group:
         immediate: bool = False,
     ) -> None:
         """``broadcast`` for coroutines."""
-        await self._apublish(self._prepare(data), immediate, channel_name(exclude), policy)
+        await self._apublish(self._prepare(data, policy), immediate, channel_name(exclude), policy)
 
     def add(self, channel: str | Channel) -> None:
         """Make a channel a member."""
@@ -78,7 +79,9 @@ class Group:
         require_channel_name(name)
         require_channel_layer(self.alias).leave(self.name, name)
 
-    def _prepare(self, data: object) -> PreparedMessage:
+    def _prepare(self, data: object, policy: Policy) -> PreparedMessage:
+        if policy not in POLICIES:
+            raise ValueError(f"{policy!r} is no policy for slow clients{did_you_mean(policy, POLICIES)}")
         message = as_prepared(data)
         require_channel_layer(self.alias).require_size(message)
         return message
