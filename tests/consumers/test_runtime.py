@@ -508,7 +508,6 @@ async def test_events_from_the_layer_are_dropped_after_the_client_left(open_sock
 
 
 def test_a_loop_that_ends_in_the_middle_leaves_no_member(layer: MemoryLayer) -> None:
-
     class Abandoned(Recorder): ...
 
     loop = asyncio.new_event_loop()
