@@ -18,6 +18,9 @@ from raceway.reload import INHERITED, serve_with_reload
 from raceway.server import Config, run
 from raceway.wire.limits import Limits
 
+LEAVE_S = 2.0
+"""After the stop, for threads and tasks that the application has left behind."""
+
 LOG_LEVELS = ("critical", "error", "warning", "info", "debug")
 
 
@@ -137,7 +140,7 @@ def serve(application: str, reload: bool, log_level: str, **options: Any) -> Non
         config = dataclasses.replace(config, uds=None, fd=tuple(map(int, inherited.split(","))))
     elif reload:
         sys.exit(serve_with_reload(config))
-    sys.exit(run(application, config))
+    sys.exit(run(application, config, leave_within_s=LEAVE_S))
 
 
 for _parameter in serve.params:

@@ -177,8 +177,9 @@ class Connection(asyncio.Protocol):
         self.flush()
         if self.lost:
             return
-        if self.half_closed:
-            self.transport.close()  # nothing more can come, so nothing can be reset
+        if self.half_closed or self.secure:
+            # Nothing more can come, so nothing can be reset; or TLS, whose own end must be said (RFC 8446 section 6.1).
+            self.transport.close()
             self.linger()
             return
         try:

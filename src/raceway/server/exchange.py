@@ -102,7 +102,8 @@ class HttpExchange:
     def _blame(self, error: BaseException | None, what: str) -> None:
         """Leave one log record of what the application did wrong."""
         request = self.request
-        logger.error("The application %s %s %s.", what, request.method, request.path, exc_info=error)
+        target = request.raw_path.decode("ascii", "backslashreplace")  # undecoded, it has no line ends
+        logger.error("The application %s %s %s.", what, request.method, target, exc_info=error)
         self.connection.shared.counters["application_errors"] += 1
 
     def _failed(self, status: int, reason: str) -> None:
@@ -137,7 +138,12 @@ class HttpExchange:
                 self.receivers = [future]
             else:
                 self.receivers.append(future)
-            await future
+            try:
+                await future
+            except asyncio.CancelledError:
+                if self.receivers is not None and future in self.receivers:
+                    self.receivers.remove(future)
+                raise
 
     def _next_body(self) -> Event:
         parts, self.parts = self.parts, None

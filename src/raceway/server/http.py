@@ -123,12 +123,15 @@ class HttpConnection(Connection):
             self._take(events)
         exchange = self.exchange
         if exchange is None and not self.pending:
+            self.close()
             return False
-        if self.secure or exchange is None or exchange.is_event_stream:
+        if self.secure or (exchange is not None and exchange.is_event_stream):
             # TLS cannot be half-closed here; a stream's reader has no reason to end its side but to leave.
+            self.flush()
             self._disconnect()
             return False
-        self._expect_nothing()
+        if exchange is not None:
+            self.expect_read(self.shared.limits.half_close_timeout_s)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -156,8 +159,18 @@ class HttpConnection(Connection):
 
     def _take(self, events: list[HttpEvent]) -> None:
         first = events[0]
-        if len(events) == 1 and self.exchange is None and not self.paused and isinstance(first, Request):
+        if (
+            len(events) == 1
+            and self.exchange is None
+            and not self.paused
+            and not self.advancing
+            and isinstance(first, Request)
+        ):
+            self.advancing = True  # an application may answer at once, within this call
             self._begin(first)
+            self.advancing = False
+            if self.pending:
+                self.advance()
             return
         if self.pending is None:
             self.pending = deque(events)

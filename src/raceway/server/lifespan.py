@@ -33,6 +33,11 @@ class Lifespan:
         self._task = asyncio.get_running_loop().create_task(self._run(), name="raceway-lifespan")
         await self._started
 
+    def abandon(self) -> None:
+        """The start is given up."""
+        if self._task is not None:
+            self._task.cancel()
+
     async def stop(self, timeout_s: float) -> None:
         """Tell the application that it is over and wait for its answer, ``timeout_s`` seconds at most."""
         if self._task is None:

@@ -11,6 +11,8 @@ from raceway.errors import ConfigurationError
 
 Address: TypeAlias = tuple[str, int]
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+Hop: TypeAlias = tuple[str | None, str | None]
+Found: TypeAlias = tuple[Address | None, str | None]
 
 
 class TrustedProxies:
@@ -52,12 +54,13 @@ def forwarded(
     """Read the client's address and scheme from what the nearest proxies added; ``None`` where they say nothing.
 
     The chain is read from the right, where the proxy next to us wrote: the first address that is not itself a
-    listed proxy is the client. What stands left of it was written by the client and proves nothing.
+    listed proxy is the client. What stands left of it was written by the client and proves nothing. A proxy writes
+    one family of fields and passes the other on as the client sent it: where both are there and disagree, neither
+    is believed.
     """
-    hops: list[tuple[str | None, str | None]] = []
+    hops: list[Hop] = []
     x_for: list[str] = []
     x_proto: list[str] = []
-    x_port: list[str] = []
     for name, value in headers:
         if name == b"forwarded":
             hops.extend(_read_forwarded(value.decode("latin-1")))
@@ -65,15 +68,18 @@ def forwarded(
             x_for.extend(part.strip() for part in value.decode("latin-1").split(","))
         elif name == b"x-forwarded-proto":
             x_proto.extend(part.strip().lower() for part in value.decode("latin-1").split(","))
-        elif name == b"x-forwarded-port":
-            x_port.extend(part.strip() for part in value.decode("latin-1").split(","))
-    if not hops:
-        hops = [(host, None) for host in x_for]
-        if x_proto:  # one per hop, or one for all
-            aligned = x_proto if len(x_proto) == len(hops) else [x_proto[-1]] * len(hops)
-            hops = [(host, proto) for (host, _), proto in zip(hops, aligned, strict=True)]
-        if not hops and x_proto:
-            return None, _scheme(x_proto[-1])
+    standard = _nearest_stranger(hops, proxies)
+    if not x_for:
+        customary: Found = (None, _scheme(x_proto[-1]) if x_proto else None)
+    else:  # one scheme per hop, or one for all
+        schemes = x_proto if len(x_proto) == len(x_for) else [x_proto[-1] if x_proto else None] * len(x_for)
+        customary = _nearest_stranger(list(zip(x_for, schemes, strict=True)), proxies)
+    if not hops or not (x_for or x_proto):
+        return standard if hops else customary
+    return standard if standard == customary else (None, None)
+
+
+def _nearest_stranger(hops: list[Hop], proxies: TrustedProxies) -> Found:
     found: Address | None = None
     scheme: str | None = None
     for host, proto in reversed(hops):
@@ -83,8 +89,6 @@ def forwarded(
         found, scheme = address, _scheme(proto) or scheme
         if address[0] not in proxies:
             break
-    if found is not None and found[1] == 0 and x_port and x_port[-1].isdigit() and int(x_port[-1]) < 65536:
-        found = (found[0], int(x_port[-1]))
     return found, scheme
 
 
@@ -92,7 +96,7 @@ def _scheme(proto: str | None) -> str | None:
     return {"http": "http", "https": "https", "ws": "http", "wss": "https"}.get(proto or "")
 
 
-def _read_forwarded(value: str) -> list[tuple[str | None, str | None]]:
+def _read_forwarded(value: str) -> list[Hop]:
     """``for=...;proto=..., for=...`` as (host, proto) pairs, one per element (RFC 7239 section 4)."""
     hops = []
     for element in _split(value, ","):
@@ -123,4 +127,6 @@ def _address(text: str | None) -> Address | None:
         host = str(ipaddress.ip_address(host))
     except ValueError:
         return None
-    return host, int(port) if port.isdigit() and int(port) < 65536 else 0
+    if "%" in host:  # a zone means nothing here, and may hold anything
+        return None
+    return host, int(port) if re.fullmatch("[0-9]{1,5}", port) and int(port) < 65536 else 0

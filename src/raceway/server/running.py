@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 
 from raceway.errors import ConfigurationError
@@ -54,15 +55,22 @@ def run(
     config: Config | None = None,
     *,
     ready: Callable[[Server], None] | None = None,
+    leave_within_s: float | None = None,
 ) -> int:
     """Serve until SIGTERM (drain) or SIGINT (stop at once); returns the exit status of the process.
 
-    ``ready`` is called once the server listens. Raises ``ConfigurationError`` if it cannot.
+    ``ready`` is called once the server listens. ``leave_within_s``: the process is the server's own, so end it this
+    long after the stop even if threads or tasks of the application do not end. Raises ``ConfigurationError`` if
+    the server cannot listen.
     """
     raise_file_limit()
     loaded = load_application(application) if isinstance(application, str) else application
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(Server(loaded, config), ready))
+        if leave_within_s is not None:
+            watch = threading.Timer(leave_within_s, _leave)
+            watch.daemon = True
+            watch.start()
     return 0
 
 
@@ -80,27 +88,37 @@ async def _serve(server: Server, ready: Callable[[Server], None] | None) -> None
     told: asyncio.Queue[signal.Signals] = asyncio.Queue()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.put_nowait, number)
-    await server.start()
+    starting = loop.create_task(server.start(), name="raceway-start")
+    early = loop.create_task(told.get(), name="raceway-early-signal")
+    await asyncio.wait([starting, early], return_when="FIRST_COMPLETED")
+    if not starting.done():
+        logger.info("%s: stopping before the application has started.", early.result().name)
+        starting.cancel()
+        await asyncio.wait([starting], timeout=1.0)
+        return
+    starting.result()
     for address in server.addresses:
         logger.info(
             "Serving on %s (stop with Ctrl-C).", describe(address, tls=bool(server.config.ssl_certfile))
         )
     if ready is not None:
         ready(server)
-    number = await told.get()
+    number = await early
     drain_s = server.config.drain_s if number is signal.SIGTERM else 0.0
     logger.info("%s: stopping within %g s.", number.name, drain_s)
-    stopping = loop.create_task(server.stop(drain_s), name="raceway-stop")
-    hurry = loop.create_task(told.get(), name="raceway-second-signal")
-    await asyncio.wait([stopping, hurry], return_when="FIRST_COMPLETED")
-    if not stopping.done():
-        logger.info("Second signal: stopping at once.")
-        stopping.cancel()
-        await asyncio.wait([stopping])
-    hurry.cancel()
-    if not stopping.cancelled():
-        stopping.result()
+    again = loop.create_task(told.get(), name="raceway-second-signal")
+    again.add_done_callback(lambda _: server.hurry())
+    await server.stop(drain_s)
+    again.cancel()
     logger.info("Stopped.")
+
+
+def _leave() -> None:
+    """Nobody can stop a thread: leave without those that go on."""
+    logger.error("Threads or tasks of the application did not end; leaving without them.")
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def describe(address: Listening, tls: bool = False) -> str:

@@ -52,6 +52,7 @@ class Server:
         self._listeners: list[asyncio.Server] = []
         self._lifespan: Lifespan | None = None
         self._shared: Shared | None = None
+        self._hurried = False
 
     @property
     def counters(self) -> dict[str, int]:
@@ -72,6 +73,7 @@ class Server:
         try:
             await self._lifespan.start()
         except BaseException:
+            self._lifespan.abandon()
             close_sockets(sockets, config.uds)
             raise
         shared.state = self._lifespan.state
@@ -112,6 +114,10 @@ class Server:
             shared.stop_ticking()
             self._shared = None
 
+    def hurry(self) -> None:
+        """End the drain time of a stop that is under way; the rest of the stop takes the time that it needs."""
+        self._hurried = True
+
     async def _drain(self, shared: Shared, drain_s: float) -> None:
         streams: list[Connection] = []
         for connection in list(shared.connections):
@@ -123,10 +129,12 @@ class Server:
         loop = shared.loop
         began = loop.time()
         for number, stream in enumerate(streams):
-            if not stream.lost:
-                await asyncio.sleep(max(0.0, began + drain_s * number / len(streams) - loop.time()))
-                stream.drain()
-        await self._wait_for_all(shared, began + drain_s - loop.time())
+            due = began + drain_s * number / len(streams)
+            while loop.time() < due and not stream.lost and not self._hurried:  # noqa: ASYNC110
+                await asyncio.sleep(POLL_S)
+            stream.drain()
+        while loop.time() < began + drain_s and self._is_busy(shared) and not self._hurried:  # noqa: ASYNC110
+            await asyncio.sleep(POLL_S)
 
     async def _cut(self, shared: Shared) -> None:
         """The drain time is over."""
@@ -146,8 +154,11 @@ class Server:
 
     async def _wait_for_all(self, shared: Shared, timeout_s: float) -> None:
         until = shared.loop.time() + timeout_s
-        while (shared.connections or shared.running) and shared.loop.time() < until:  # noqa: ASYNC110
+        while self._is_busy(shared) and shared.loop.time() < until:  # noqa: ASYNC110
             await asyncio.sleep(POLL_S)
+
+    def _is_busy(self, shared: Shared) -> bool:
+        return bool(shared.connections or shared.running)
 
 
 def raise_file_limit() -> None:

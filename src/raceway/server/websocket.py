@@ -157,12 +157,12 @@ class WebSocketConnection(Connection):
             if isinstance(error, asyncio.CancelledError) and shared.draining:
                 self._application_done(1012)
             else:
-                logger.error("The application raised in the WebSocket %s.", scope["path"], exc_info=error)
+                logger.error("The application raised in the WebSocket %s.", _target(scope), exc_info=error)
                 shared.counters["application_errors"] += 1
                 self._application_done(1011)
         else:
             if self.state is CONNECTING:
-                logger.error("The application returned without answering the WebSocket %s.", scope["path"])
+                logger.error("The application returned without answering the WebSocket %s.", _target(scope))
                 shared.counters["application_errors"] += 1
             self._application_done(1000)
         finally:
@@ -588,6 +588,7 @@ class WebSocketConnection(Connection):
         self._leave_open(CLOSING)
         self.last_words = None
         self.expect(self.shared.loop.time() + self.shared.limits.ws_close_timeout_s, self.write_deadline)
+        self._resume()  # the application takes no more messages; the client's close frame is still to be read
 
     def _approach_end(self, code: int, reason: str, answer_code: int, answer_reason: str) -> None:
         """The client's last frame is in: answer it when the messages before it have been handled."""
@@ -643,6 +644,12 @@ class WebSocketConnection(Connection):
             self.handshake.refuse(503, "The server is stopping.")
         elif self.state is OPEN and self.last_words is None:
             self.close(1012, "server is restarting")
+
+
+def _target(scope: dict[str, Any]) -> str:
+    """The path for a log record: undecoded, it has no line ends."""
+    raw_path: bytes = scope["raw_path"]
+    return raw_path.decode("ascii", "backslashreplace")
 
 
 def _nobody(event: Event) -> None:
