@@ -11,7 +11,7 @@ from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy
 
 import tests.project  # noqa: F401  Django's settings
-from raceway.json import decode_json, encode_json
+from raceway.json import MAX_DEPTH, decode_json, encode_json
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,25 @@ def test_reading() -> None:
     for bad in ("", "{", "NaN", "[1,]", "01"):
         with pytest.raises(ValueError, match=r"\w"):
             decode_json(bad)
+
+
+@pytest.mark.parametrize(
+    "nest", [lambda inner: [inner], lambda inner: {"a": inner}], ids=["lists", "objects"]
+)
+def test_what_is_read_can_be_written(nest: Any) -> None:
+    """``orjson`` reads deeper than it writes: a client must not be able to have others fail at that."""
+    deep: Any = 0
+    for _ in range(MAX_DEPTH):
+        deep = nest(deep)
+    text = encode_json(deep)
+    assert decode_json(text) == deep
+    assert encode_json({"type": "chat", "data": [decode_json(text.decode())]})
+    deeper = text.replace(b"0", b"[0]")
+    for too_deep in (deeper, deeper.decode()):
+        with pytest.raises(ValueError, match="nested deeper than 200"):
+            decode_json(too_deep)
+
+
+def test_brackets_in_text_are_not_depth() -> None:
+    assert decode_json('"' + "[" * 1000 + '"') == "[" * 1000
+    assert decode_json("[" + "[]," * 1000 + "[]]") == [[]] * 1001

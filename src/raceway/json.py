@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from django.utils.duration import duration_iso_string
 from django.utils.functional import Promise
+
+MAX_DEPTH: Final = 200
+"""What is read must also be writable, inside a message or two: ``orjson`` reads 1,024 levels, but writes 254."""
 
 
 def encode_json(value: object) -> bytes:
@@ -22,8 +25,28 @@ def encode_json(value: object) -> bytes:
 
 
 def decode_json(text: str | bytes) -> Any:
-    """Read JSON text. Raises ``ValueError`` where it is malformed (RFC 8259)."""
-    return orjson.loads(text)
+    """Read JSON text. Raises ``ValueError`` where it is malformed (RFC 8259), or nested deeper than ``MAX_DEPTH``."""
+    value = orjson.loads(text)
+    openings = (
+        text.count("[") + text.count("{") if isinstance(text, str) else text.count(b"[") + text.count(b"{")
+    )
+    if openings > MAX_DEPTH:
+        _require_depth(value)
+    return value
+
+
+def _require_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            item
+            for container in level
+            for item in (container.values() if isinstance(container, dict) else container)
+            if isinstance(item, dict | list)
+        ]
+        if not level:
+            return
+    raise ValueError(f"The JSON text is nested deeper than {MAX_DEPTH} levels.")
 
 
 def _default(value: object) -> object:

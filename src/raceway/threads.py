@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import cache
@@ -12,6 +13,8 @@ from asgiref.sync import ThreadSensitiveContext
 
 from raceway.conf import get_settings, on_change
 from raceway.database import close_old_connections
+
+logger = logging.getLogger("raceway.consumers")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,6 +48,8 @@ class LentThread(Executor):
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(function(*args, **kwargs))
+                except StopIteration as error:  # asyncio takes none: it ends coroutines
+                    future.set_exception(RuntimeError(f"{function!r} raised StopIteration: {error!r}"))
                 except BaseException as error:
                     future.set_exception(error)
 
@@ -66,10 +71,11 @@ class LentThread(Executor):
                     self._has_thread = False
                     return
                 call = self._calls.pop(0)
+            call()
             try:
-                call()
-            finally:
                 close_old_connections()
+            except Exception:  # a broken database must not take this connection's later calls with it
+                logger.exception("Closing old database connections failed.")
 
 
 async def enter_threads() -> ThreadSensitiveContext:

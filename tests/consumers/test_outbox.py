@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from raceway.consumers import outbox as outbox_module
-from raceway.consumers.outbox import ENTRY_BYTES, OWN_BYTES, PUSHED_BYTES, Outbox
+from raceway.consumers.outbox import BURST_BYTES, ENTRY_BYTES, OWN_BYTES, PUSHED_BYTES, Outbox
 from raceway.errors import ClientDisconnected, InvalidMessage
 from raceway.prepared import PreparedMessage, Pushed
 from tests.consumers.driver import settle
 
 ACCEPT = {"type": "websocket.accept"}
 CLOSE = {"type": "websocket.close"}
+LARGE = {"type": "websocket.send", "text": "x" * 1024 * 1024}
 
 
 def text(what: str) -> dict[str, Any]:
@@ -183,6 +184,20 @@ async def test_own_sends_that_nobody_awaits_are_bounded() -> None:
     assert server.overloaded == 1
     assert len(await server.recover()) == 1 + 4 + 1
     assert server.sent[-1] == "websocket.close"
+
+
+async def test_a_burst_of_own_sends_harms_nobody_who_is_not_slow() -> None:
+    server = Server()
+    await server.outbox.add(ACCEPT)
+    for _ in range(40):
+        server.outbox.add(text("x" * (OWN_BYTES // 10)))
+    await settle()
+    assert len(server.sent) == 41
+    for _ in range(BURST_BYTES // OWN_BYTES):
+        server.outbox.add(LARGE)
+    with pytest.raises(ClientDisconnected, match="too slow"):
+        server.outbox.add(LARGE)
+    assert server.overloaded == 1
 
 
 async def test_a_message_of_any_size_may_be_sent_and_awaited() -> None:

@@ -282,3 +282,22 @@ async def test_a_thread_can_send_what_a_coroutine_can(open_socket: Open) -> None
     socket.say("x")
     assert await socket.text() == b"first"
     assert await socket.text() == "done"
+
+
+def test_stop_iteration_in_a_handler_is_an_error_like_any_other() -> None:
+    """A future takes no StopIteration: whoever waited for it would wait for ever."""
+    future = LentThread().submit(lambda: next(iter([])))
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        future.result(5)
+
+
+def test_a_database_that_fails_to_close_does_not_end_the_thread(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise OSError("the database is away")
+
+    monkeypatch.setattr("raceway.threads.close_old_connections", fail)
+    thread = LentThread()
+    assert [thread.submit(lambda: 1).result(5), thread.submit(lambda: 2).result(5)] == [1, 2]
+    assert "Closing old database connections failed" in caplog.text

@@ -157,3 +157,11 @@ def test_a_client_message_with_more_keys_stays_an_event_so_that_none_is_lost() -
 )
 def test_any_message_has_an_event_form(message: dict[str, Any]) -> None:
     assert decode_event(as_event(prepare(message))) == message
+
+
+def test_what_is_nested_too_deep_is_a_type_error_at_the_sender() -> None:
+    deep: Any = 0
+    for _ in range(2000):
+        deep = [deep]
+    with pytest.raises(TypeError, match="nested deeper than 240"):
+        encode_event({"type": "chat.message", "data": deep})

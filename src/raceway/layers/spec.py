@@ -131,6 +131,9 @@ def _exact(value: object) -> object:
     raise NotImplementedError
 
 
+MAX_EVENT_DEPTH: Final = 240
+"""What a handler is given it may write as JSON, which ``orjson`` does to 254 levels."""
+
 _encoder = msgspec.msgpack.Encoder(enc_hook=_exact)
 
 decode_event: Callable[[bytes], dict[str, Any]] = msgspec.msgpack.Decoder().decode
@@ -138,6 +141,8 @@ decode_event: Callable[[bytes], dict[str, Any]] = msgspec.msgpack.Decoder().deco
 
 
 def _require_portable(value: Any, path: tuple[object, ...]) -> None:
+    if len(path) > MAX_EVENT_DEPTH:
+        raise TypeError(f"The message cannot be sent: it is nested deeper than {MAX_EVENT_DEPTH} levels")
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str) and not (type(key) is int and _is_int64(key)):
