@@ -21,7 +21,10 @@ PUSHED_BYTES: Final = 256 * 1024
 """Pushed bytes that may wait for a slow client."""
 
 OWN_BYTES: Final = 1024 * 1024
-"""Bytes of a consumer's own sends, which nobody awaited, that may wait: who sends more has a client too slow."""
+"""Bytes of a consumer's own sends, which nobody awaited, that may wait for a slow client."""
+
+BURST_BYTES: Final = 16 * 1024 * 1024
+"""The same while no send waits for the client: the task has only not had its turn."""
 
 ENTRY_BYTES: Final = 100
 """What an entry takes beside its payload, so that empty messages have a bound too."""
@@ -59,8 +62,9 @@ class Outbox:
 
     Pushes wait while the socket is not accepted, and are discarded if it is refused. While a send waits for the
     client, they queue, at most ``PUSHED_BYTES`` of them, and their policies say who pays; own sends wait too, at
-    most ``OWN_BYTES`` of them. Who is too slow is sent what it was sent by the consumer itself, and 1013: then
-    ``overloaded()`` is called. ``failed(error)`` is told what ``send`` raises. After a close nothing is taken.
+    most ``OWN_BYTES`` of them (``BURST_BYTES`` while none waits for the client). Who is too slow is sent what it was
+    sent by the consumer itself, and 1013: then ``overloaded()`` is called. ``failed(error)`` is told what ``send``
+    raises. After a close nothing is taken.
     """
 
     __slots__ = (
@@ -106,7 +110,7 @@ class Outbox:
             raise ClientDisconnected("The connection is closed.")
         size_bytes = 0
         if event["type"] == "websocket.send":
-            if self._own_bytes > OWN_BYTES:
+            if self._own_bytes > (OWN_BYTES if self._is_sending else BURST_BYTES):
                 self._give_up()
                 raise ClientDisconnected(f"The client is too slow: {self._own_bytes} bytes wait for it.")
             message = client_message(event.get("text"), event.get("bytes"))
