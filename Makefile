@@ -40,8 +40,9 @@ bench: $(VENV)/.installed-dev
 	$(python) -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) benchmarks/.env-* benchmarks/.build client/node_modules build dist examples/documents/*.sqlite3
+	rm -rf $(VENV) benchmarks/.env-* benchmarks/.build client/node_modules client/build build dist examples/documents/*.sqlite3
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf examples/.ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps make a second run quick; a change of the dependencies installs again.

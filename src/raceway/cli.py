@@ -106,11 +106,18 @@ def cli() -> None:
 @click.option(
     "--access-log/--no-access-log", default=True, show_default=True, help="A line per request on stdout."
 )
-@click.option("--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True)
+@click.option(
+    "--log-level",
+    type=click.Choice(LOG_LEVELS),
+    default="info",
+    show_default=True,
+    help="Of the server's own log.",
+)
 @click.option(
     "--drain-seconds",
     "drain_s",
     type=click.FloatRange(min=0),
+    metavar="SECONDS",
     default=30.0,
     show_default=True,
     help="How long a stop (SIGTERM) may take: requests finish, WebSockets close with 1012, spread over this time.",

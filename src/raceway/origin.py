@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
@@ -13,6 +14,8 @@ from raceway.conf import get_settings
 from raceway.errors import DenyConnection
 from raceway.routing import ConnectMiddleware
 from raceway.types import ASGIApplication, Scope
+
+logger = logging.getLogger("raceway.origin")
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
@@ -52,6 +55,13 @@ class OriginValidator(ConnectMiddleware):
         else:
             accepted = len(origins) == 1 and is_allowed(origins[0].decode("latin-1"), allowed)
         if not accepted:
+            logger.info(
+                "Refused a WebSocket at %s: %s.",
+                ascii(scope["path"]),
+                f"its origin {origins[0]!a} is not allowed (ALLOWED_HOSTS)"
+                if origins
+                else "it has no Origin, which native clients need RACEWAY['ALLOW_MISSING_ORIGIN'] for",
+            )
             raise DenyConnection("This origin is not allowed.")
 
     def get_allowed_origins(self) -> list[str]:

@@ -173,10 +173,25 @@ async def test_groups_can_be_a_property(open_socket: Open) -> None:
 
 async def test_it_serves_websockets_only(open_socket: Open) -> None:
     socket = open_socket(AsyncWebsocketConsumer)
-    socket.scope["type"] = "http"
+    socket.scope["type"] = "udp"
     socket.start()
-    with pytest.raises(ValueError, match="does not serve 'http' connections"):
+    with pytest.raises(ValueError, match="does not serve 'udp' connections"):
         await socket.end()
+
+
+async def test_a_browser_at_its_address_is_told() -> None:
+    sent: list[Any] = []
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    async def receive() -> Any:
+        raise AssertionError("nothing to receive")
+
+    await AsyncWebsocketConsumer.as_asgi()({"type": "http"}, receive, send)
+    assert sent[0]["status"] == 426
+    assert (b"upgrade", b"websocket") in sent[0]["headers"]
+    assert b"WebSocket" in sent[1]["body"]
 
 
 # Messages

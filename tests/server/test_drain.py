@@ -316,6 +316,17 @@ def test_a_failed_startup_says_why(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_consumer_class_is_no_application(launch: Any, tmp_path: Path) -> None:
+    (tmp_path / "chat.py").write_text(
+        "from raceway.consumers import AsyncWebsocketConsumer\n\n\nclass Chat(AsyncWebsocketConsumer): ...\n"
+    )
+    server = launch("chat:Chat", "--port", "0")
+    assert server.ended() == 2
+    assert server.rest_of_stderr() == [
+        "raceway: chat:Chat is a consumer class; serve what its as_asgi() returns."
+    ]
+
+
 def test_help_reads_well(tmp_path: Path) -> None:
     done = run(tmp_path, "--help")
     assert done.returncode == 0

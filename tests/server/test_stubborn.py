@@ -30,6 +30,13 @@ async def app(scope, receive, send):
         await send({"type": "lifespan.shutdown.complete"})
         return
     print("called", flush=True)
+    if scope["path"].startswith("/stream"):
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b": begin", "more_body": True})
+        while True:
+            await asyncio.sleep(0.05 if scope["path"] == "/stream/talks" else 120)
+            await send({"type": "http.response.body", "body": b"data: x", "more_body": True})
     if scope["path"] == "/thread":
         await asyncio.get_running_loop().run_in_executor(None, time.sleep, 120)
     while scope["path"] == "/uncancellable":
@@ -69,6 +76,19 @@ def test_what_does_not_end_does_not_hold_the_process(launch: Any, raw: Any, path
     assert server.ended() == 0
     assert time.monotonic() - began < 9
     assert "shutdown" in server.rest_of_stdout()
+
+
+@pytest.mark.parametrize("path", ["/stream/talks", "/stream/sleeps"])
+def test_an_event_stream_that_does_not_listen_ends_soon(launch: Any, raw: Any, path: str) -> None:
+    """It must not use up the drain time."""
+    server = launch("app", "--drain-seconds", "60").ready()
+    client = raw(server.port)
+    client.send(request("GET", path))
+    assert client.head().status == 200
+    began = time.monotonic()
+    server.signal(signal.SIGTERM)
+    assert server.ended() == 0
+    assert time.monotonic() - began < 9
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

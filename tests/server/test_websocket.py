@@ -276,6 +276,22 @@ def test_sends_that_nobody_awaits_are_bounded(site: Any, port: int, ws: Any, sha
     client.close()
 
 
+def test_text_of_a_subclass_of_str(site: Any, port: int, ws: Any) -> None:
+    """What a template renders is a ``SafeString``."""
+
+    class Safe(str):
+        __slots__ = ()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send(ACCEPTED)
+        await send({"type": "websocket.send", "text": Safe("rendered")})
+        await receive()
+
+    site.app = app
+    assert ws(port).open().message() == "rendered"
+
+
 def test_frames_right_behind_the_handshake_are_delivered(site: Any, port: int, ws: Any) -> None:
     site.app = echo
     client = ws(port).open(early=frame(TEXT, b"one") + frame(BINARY, b"two") + frame(TEXT, b"three")[:4])

@@ -29,6 +29,8 @@ class ConsumerApplication:
     ) -> Coroutine[Any, Any, None]:
         """What ``__call__`` does, without a frame that every message would pass; ``prepare`` runs first."""
         if f"{scope['type']}.disconnect" not in self._handlers.client:
+            if scope["type"] == "http":
+                return _refuse_http(send)
             raise ValueError(
                 f"{self.consumer_class.__qualname__} does not serve {scope['type']!r} connections"
             )
@@ -39,3 +41,15 @@ class ConsumerApplication:
 
     def __repr__(self) -> str:
         return f"<ConsumerApplication of {self.consumer_class.__qualname__}>"
+
+
+async def _refuse_http(send: Send) -> None:
+    """Somebody has opened the address of a WebSocket in a browser (RFC 9110 section 15.5.22)."""
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"upgrade", b"websocket")]
+    await send({"type": "http.response.start", "status": 426, "headers": headers})
+    await send(
+        {
+            "type": "http.response.body",
+            "body": b"A WebSocket is served here: connect with a WebSocket client.\n",
+        }
+    )

@@ -14,6 +14,7 @@ from raceway.server.tasks import start_task
 from raceway.types import Event
 from raceway.wire.events import Body, End, HttpEvent, Request, Violation
 from raceway.wire.http1 import Http1Response
+from raceway.wire.limits import STREAM_STOP_S
 
 if TYPE_CHECKING:
     from raceway.server.http import HttpConnection
@@ -292,12 +293,20 @@ class HttpExchange:
             self._wake()
 
     def ask_to_stop(self) -> None:
-        """The server drains: this is the last request here, and a stream hears of a disconnect although it may
-        still send."""
+        """The server drains: this is the last request here. A stream hears of a disconnect, although it may still
+        send, for a moment."""
         self.response.keep_alive = False
-        if self.is_event_stream:
+        if self.is_event_stream and not self.asked_to_stop:
             self.asked_to_stop = True
+            self.connection.shared.loop.call_later(STREAM_STOP_S, self._stop_sending)
             self._wake()
+
+    def _stop_sending(self) -> None:
+        """A stream that has not listened learns of the disconnect by being cancelled."""
+        if not self.response.complete and not self.disconnected:
+            self.disconnect()
+            self.connection.break_off(False)
+            self.task.cancel()
 
     def _completed(self) -> None:
         """The response is written to its end."""

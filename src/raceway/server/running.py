@@ -45,6 +45,8 @@ def load_application(path: str) -> ASGIApplication:
             found = getattr(found, name)
         except AttributeError:
             raise ConfigurationError(f"Module {module_name!r} has no attribute {attributes!r}.") from None
+    if isinstance(found, type) and hasattr(found, "as_asgi"):
+        raise ConfigurationError(f"{path} is a consumer class; serve what its as_asgi() returns.")
     if not callable(found):
         raise ConfigurationError(f"{path} is a {type(found).__name__}, not an ASGI application.")
     return found  # whether it is ASGI shows when it is called

@@ -371,7 +371,7 @@ class WebSocketConnection(Connection):
         if kind == "websocket.send" and (self.clear or self._may_send()):
             text = message.get("text")
             data = message.get("bytes")
-            if data is None and type(text) is str:
+            if data is None and isinstance(text, str):
                 try:
                     payload = text.encode()
                 except UnicodeEncodeError as error:

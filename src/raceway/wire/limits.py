@@ -47,6 +47,9 @@ UNAWAITED_BYTES: Final = 4 * MIB
 END_GRACE_S: Final = 1.0
 """How long the answer to a client's close, or to its mistake, waits for the messages before it to be handled."""
 
+STREAM_STOP_S: Final = 1.0
+"""What a streamed response may still say when the server stops and has told it so."""
+
 SLOW_CLIENT_S: Final = 5.0
 """From telling a slow client to come back later (1013) to dropping it."""
 

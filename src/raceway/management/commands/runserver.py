@@ -51,9 +51,9 @@ class Command(RunserverCommand):
         self.check_migrations()
         for connection in connections.all(initialized_only=True):
             connection.close()
-        # The drain takes no time: whoever restarts a development server waits for it.
-        config = Config(host=self.addr, port=int(self.port), access_log=False, drain_s=0)
         try:
+            # The drain takes no time: whoever restarts a development server waits for it.
+            config = Config(host=self.addr, port=int(self.port), access_log=False, drain_s=0)
             self._serve(self.get_handler(*args, **options), config)
         except ConfigurationError as error:
             self.stderr.write(f"Error: {error}")
