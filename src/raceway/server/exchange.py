@@ -70,7 +70,7 @@ class HttpExchange:
             self.began = shared.loop.time()
             self.client = scope["client"]
         shared.running.add(self)
-        self.task = start_task(self._run(scope), shared.loop, "raceway-http")
+        self.task = start_task(self._run(scope), loop=shared.loop, name="raceway-http")
 
     async def _run(self, scope: dict[str, Any]) -> None:
         shared = self.connection.shared

@@ -107,7 +107,19 @@ class HttpConnection(Connection):
             self._discard(len(data))
             return
         events = self.reader.receive_data(data)
-        if events:
+        if (
+            len(events) == 1
+            and self.exchange is None
+            and not self.advancing
+            and not self.paused
+            and isinstance(events[0], Request)
+        ):  # nothing waits before this request, which is the rule
+            self.advancing = True  # an application may answer at once, within this call
+            self._begin(events[0])
+            self.advancing = False
+            if self.pending:
+                self.advance()
+        elif events:
             self._take(events)
         elif not self.mid_head and self.exchange is None:
             # A head that has begun must end in time; pieces of it do not extend that time.
@@ -158,20 +170,6 @@ class HttpConnection(Connection):
     # Requests, in order
 
     def _take(self, events: list[HttpEvent]) -> None:
-        first = events[0]
-        if (
-            len(events) == 1
-            and self.exchange is None
-            and not self.paused
-            and not self.advancing
-            and isinstance(first, Request)
-        ):
-            self.advancing = True  # an application may answer at once, within this call
-            self._begin(first)
-            self.advancing = False
-            if self.pending:
-                self.advance()
-            return
         if self.pending is None:
             self.pending = deque(events)
         else:

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+
+start_task: Callable[..., asyncio.Task[None]] = asyncio.Task
+"""Called with a coroutine, ``loop`` and ``name``. From Python 3.12 on it begins at once, in this pass of the loop:
+most requests need no second one."""
 
 if sys.version_info >= (3, 12):
-
-    def start_task(
-        coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, name: str
-    ) -> asyncio.Task[None]:
-        """Begin at once, in this pass of the loop; most requests need no second one."""
-        return asyncio.Task(coroutine, loop=loop, name=name, eager_start=True)
-
-else:
-
-    def start_task(
-        coroutine: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, name: str
-    ) -> asyncio.Task[None]:
-        return asyncio.Task(coroutine, loop=loop, name=name)
+    start_task = partial(asyncio.Task, eager_start=True)

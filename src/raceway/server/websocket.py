@@ -145,7 +145,7 @@ class WebSocketConnection(Connection):
         }
         self.expect_read(shared.limits.ws_open_timeout_s)
         shared.running.add(self)
-        self.task = start_task(self._run(scope, receive, send), shared.loop, "raceway-websocket")
+        self.task = start_task(self._run(scope, receive, send), loop=shared.loop, name="raceway-websocket")
 
     async def _run(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         shared = self.shared

@@ -106,12 +106,17 @@ class Http1Response:
         framing, missing = _write_fields(lines, headers, defaults)
         lines += missing.values()
         self._head = _joined(lines)
-        length = framing.get(b"content-length")
-        self._left = _UNKNOWN if length is None else _content_length(length)
-        connection = framing.get(b"connection")
-        self._options = None if connection is None else _connection_options(connection)
-        if self._options and b"close" in self._options:
-            self.keep_alive = False
+        self._left = _UNKNOWN
+        self._options = None
+        if framing:
+            length = framing.get(b"content-length")
+            if length is not None:
+                self._left = _content_length(length)
+            connection = framing.get(b"connection")
+            if connection is not None:
+                self._options = _connection_options(connection)
+                if b"close" in self._options:
+                    self.keep_alive = False
         self._status = status
         self._no_body = self._is_head or status == 204 or status == 304
         self._trailers_due = trailers
