@@ -8,6 +8,7 @@ from django.urls import URLPattern, include, path, re_path
 from django.urls.resolvers import LocalePrefixPattern
 
 import tests.project  # noqa: F401  Django's settings
+from raceway.consumers import AsyncWebsocketConsumer
 from raceway.routing import ConnectMiddleware, URLRouter
 from tests.routing.calls import call, note
 
@@ -142,3 +143,10 @@ def test_the_patterns_that_were_given_are_not_changed() -> None:
     route = path("a/", URLRouter([]))
     URLRouter([route])
     assert route.pattern._is_endpoint
+
+
+def test_a_class_in_place_of_its_application_is_named() -> None:
+    with pytest.raises(
+        ImproperlyConfigured, match=r"chat/ leads to a class; write AsyncWebsocketConsumer\.as_asgi"
+    ):
+        URLRouter([path("chat/", AsyncWebsocketConsumer)])  # type: ignore[arg-type]

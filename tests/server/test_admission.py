@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
+from raceway.errors import ConfigurationError
 from raceway.server import Config
 from raceway.server.http import HttpConnection
 from raceway.server.shared import Shared
@@ -83,3 +86,13 @@ async def test_listed_proxies_and_loopback_have_no_limit() -> None:
     _, connect = connecting(forwarded_allow_ips="10.0.0.0/8")
     for host in ("10.0.0.1", "127.0.0.1", "127.9.9.9", "::1"):
         assert [connect(host)[1].written for _ in range(5)] == [b""] * 5
+
+
+@pytest.mark.parametrize("name", ["pipelined_requests", "header_timeout_s", "ws_max_message_bytes"])
+def test_zero_is_refused_where_it_would_switch_the_server_off(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="must be above zero, not 0"):
+        Limits(**{name: 0})
+
+
+def test_zero_switches_off_what_can_be_missed() -> None:
+    Limits(connections=0, connections_per_address=0, ws_ping_interval_s=0)

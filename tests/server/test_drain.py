@@ -407,6 +407,14 @@ def test_the_access_log(launch: Any, raw: Any, ws: Any) -> None:
     assert server.ended() == 0
 
 
+def test_the_access_log_names_whom_a_listed_proxy_names(launch: Any, raw: Any) -> None:
+    server = launch("app:app", "--port", "0", "--proxy-headers").ready()
+    client = raw(server.port)
+    client.send(request("POST", "/proxied", "X-Forwarded-For: 192.0.2.7:4711", body=b"x"))
+    client.response()
+    assert server.said("/proxied").string.startswith("192.0.2.7:4711 ")
+
+
 def test_a_hostile_path_cannot_forge_a_log_line(launch: Any, raw: Any) -> None:
     server = launch("app:app", "--port", "0").ready()
     client = raw(server.port)
@@ -519,6 +527,16 @@ def test_https(secured: Any, raw: Any) -> None:
     client.send(request("GET", "/", "Connection: close"))
     assert client.response().status == 200
     client.closed()
+
+
+def test_the_end_of_a_response_over_tls_is_said_and_at_once(secured: Any, raw: Any) -> None:
+    """Only the end of the connection ends it: without TLS's own end it could be a truncation."""
+    server, context = secured
+    client = raw(server.port, tls=context)
+    began = time.monotonic()
+    client.send(request("GET", "/", version="1.0"))
+    assert client.rest().endswith(b"https ")
+    assert time.monotonic() - began < 1.5
 
 
 def test_wss(secured: Any, ws: Any) -> None:

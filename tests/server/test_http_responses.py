@@ -913,3 +913,18 @@ def test_the_responses_are_http_1_1(site: Any, port: int, raw: Any) -> None:
         client.response()
     except Malformed:  # pragma: no cover
         pytest.fail("RFC 9112 section 2.3: a server answers with its own highest version")
+
+
+def test_a_crash_is_told_to_head_without_a_body(site: Any, port: int, raw: Any, logs: Any) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise RuntimeError("on purpose")
+
+    site.app = app
+    client = raw(port)
+    client.send(request("HEAD"))
+    response = client.response("HEAD")
+    assert response.status == 500
+    assert int(response.one(b"content-length")) > 0
+    client.closed()
+    assert client.buffer == b"", "a body would be read as the next response"
+    assert len(logs.wait()) == 1

@@ -200,6 +200,24 @@ def test_a_changed_file_is_served_changed(runserver: Callable[..., Runserver], f
     assert server.stop(signal.SIGTERM) == 0
 
 
+@pytest.mark.parametrize("options", [[], ["--noreload"]], ids=["reloader", "no-reloader"])
+def test_a_port_that_does_not_exist_is_one_sentence(folder: Path, options: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "django", "runserver", *options, "99999"],
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(
+        "Error: Port 99999 does not exist"
+    )  # the reloader speaks first
+    assert "Traceback" not in done.stderr
+
+
 def test_a_taken_port_is_one_sentence(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = subprocess.run(

@@ -91,6 +91,13 @@ class URLRouter:
 
 def _as_prefix(route: Route) -> Route:
     """A copy of a route to another path router that matches a prefix; any other route as it is."""
+    if (
+        isinstance(route, URLPattern)
+        and isinstance(route.callback, type)
+        and hasattr(route.callback, "as_asgi")
+    ):
+        name = route.callback.__qualname__
+        raise ImproperlyConfigured(f"The route {route.pattern!s} leads to a class; write {name}.as_asgi().")
     if isinstance(route, URLResolver) or not getattr(route.callback, "is_path_router", False):
         return route
     pattern = route.pattern

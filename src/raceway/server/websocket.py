@@ -578,7 +578,7 @@ class WebSocketConnection(Connection):
         """Begin the closing handshake (RFC 6455 section 7.1.2)."""
         if type(code) is not int or not is_close_code(code):
             raise InvalidMessage(
-                f"{code!r} is not a close code that an application may send; use 3000 to 4999."
+                f"{code!r} is not a close code that may be sent; use 1000 to 1003, 1007 to 1014 or 3000 to 4999."
             )
         if not isinstance(reason, str):
             raise InvalidMessage(f"The 'reason' of a close is a str, not {reason!r}.")
