@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextvars import ContextVar
 from functools import cache
 from threading import Lock
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from asgiref.sync import ThreadSensitiveContext
 
@@ -78,13 +79,23 @@ class LentThread(Executor):
                 logger.exception("Closing old database connections failed.")
 
 
-async def enter_threads() -> ThreadSensitiveContext:
-    """From now on ``sync_to_async`` in this task, and so Django's ``aget()`` and the like, use a ``LentThread``."""
+in_test: Final[ContextVar[bool]] = ContextVar("raceway.threads.in_test", default=False)
+"""Sync code runs in the test's own thread, inside its transaction: nobody is lent another."""
+
+
+async def enter_threads() -> ThreadSensitiveContext | None:
+    """From now on ``sync_to_async`` in this task, and so Django's ``aget()`` and the like, use a ``LentThread``.
+
+    ``None``, and nothing has changed, in the test kit.
+    """
+    if in_test.get():
+        return None
     context = ThreadSensitiveContext(executor=LentThread())
     await context.__aenter__()  # type: ignore[no-untyped-call]
     return context
 
 
-async def leave_threads(context: ThreadSensitiveContext) -> None:
+async def leave_threads(context: ThreadSensitiveContext | None) -> None:
     """End ``enter_threads``, in the same task."""
-    await context.__aexit__(None, None, None)  # type: ignore[no-untyped-call]
+    if context is not None:
+        await context.__aexit__(None, None, None)  # type: ignore[no-untyped-call]

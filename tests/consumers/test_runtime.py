@@ -19,6 +19,7 @@ from raceway.errors import (
     StopConsumer,
 )
 from raceway.layers.memory import MemoryLayer
+from raceway.signals import message_dropped
 from tests.consumers.conftest import Open
 from tests.consumers.driver import Socket, settle, until
 
@@ -714,6 +715,29 @@ async def test_a_full_mailbox_drops_the_newest_and_says_so_once(
     assert len([r for r in caplog.records if "mailbox" in r.getMessage()]) == 1
     await Channel(name).asend({"type": "number", "n": 10})
     await until(lambda: len(Busy.log) == 4)
+
+
+async def test_each_dropped_message_is_signalled(open_socket: Open, layer: MemoryLayer) -> None:
+    layer.capacity = 1
+    dropped: list[Any] = []
+
+    class Busy(Recorder):
+        async def number(self, event): ...
+
+    def note(sender: Any, channel: str, capacity: int, **kwargs: Any) -> None:
+        dropped.append((sender, channel, capacity))
+
+    socket = open_socket(Busy)
+    await socket.connect()
+    await settle()
+    message_dropped.connect(note, sender=Busy)
+    try:
+        for _ in range(3):
+            await Group("room").asend({"type": "number"})
+        await until(lambda: len(dropped) == 2)
+    finally:
+        message_dropped.disconnect(note, sender=Busy)
+    assert dropped == [(Busy, members(layer)[0], 1)] * 2
 
 
 # Client messages from groups

@@ -13,7 +13,7 @@ from django.test import override_settings
 from raceway import Group
 from raceway.consumers import AsyncWebsocketConsumer, JsonWebsocketConsumer, WebsocketConsumer
 from raceway.errors import ClientDisconnected, InvalidMessage
-from raceway.threads import LentThread, shared_pool
+from raceway.threads import LentThread, in_test, shared_pool
 from tests.consumers.conftest import Open
 from tests.consumers.driver import until
 
@@ -301,3 +301,19 @@ def test_a_database_that_fails_to_close_does_not_end_the_thread(
     thread = LentThread()
     assert [thread.submit(lambda: 1).result(5), thread.submit(lambda: 2).result(5)] == [1, 2]
     assert "Closing old database connections failed" in caplog.text
+
+
+async def test_in_the_test_kit_nobody_is_lent_a_thread(open_socket: Open) -> None:
+    class Sync(WebsocketConsumer):
+        def connect(self):
+            self.accept(threading.current_thread().name)
+
+    in_test_kit = in_test.set(True)
+    try:
+        socket = open_socket(Sync)
+        accepted = await socket.connect()
+    finally:
+        in_test.reset(in_test_kit)
+    assert not accepted["subprotocol"].startswith("raceway-sync")
+    await socket.goodbye()
+    assert (await open_socket(Sync).connect())["subprotocol"].startswith("raceway-sync")

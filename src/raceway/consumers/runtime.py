@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asgiref.sync import ThreadSensitiveContext
 
+from raceway.clock import now
 from raceway.conf import get_settings
 from raceway.consumers.handlers import Handlers
 from raceway.consumers.outbox import OVERLOADED, Outbox
@@ -22,6 +23,7 @@ from raceway.layers.handover import handover_of
 from raceway.layers.spec import client_event, client_message
 from raceway.prepared import PreparedMessage
 from raceway.registry import Closing
+from raceway.signals import message_dropped
 from raceway.threads import enter_threads, leave_threads
 from raceway.types import Event, Prepare, Receive, Scope, Send
 
@@ -33,6 +35,8 @@ logger = logging.getLogger("raceway.consumers")
 NORMAL: Final = 1000
 ABNORMAL: Final = 1006
 INTERNAL_ERROR: Final = 1011
+UNAUTHORIZED: Final = 4401
+"""The user has logged out, or what let the user in has expired."""
 
 PUMPED_EVENTS: Final = 32
 """Client messages that may wait for handlers before the pump stops receiving."""
@@ -57,6 +61,7 @@ class Runtime:
         "_client_waiting",
         "_close_code",
         "_drained",
+        "_expiry",
         "_gone",
         "_grace",
         "_handlers",
@@ -100,6 +105,7 @@ class Runtime:
         self._gone: Event | None = None
         self._close_code = ABNORMAL
         self._grace: asyncio.TimerHandle | None = None
+        self._expiry: asyncio.TimerHandle | None = None
         self._overtaken = False
         self._send_now: Callable[[Event], asyncio.Future[None] | None]
         self._push: Callable[..., object]
@@ -195,6 +201,9 @@ class Runtime:
                     self._layer_waiting,
                     type(self.consumer).__qualname__,
                 )
+            message_dropped.send_robust(
+                type(self.consumer), channel=self.consumer.channel_name, capacity=self._layer_capacity
+            )
             return False
         self._layer_waiting += 1
         self._mailbox.append(encoded)
@@ -364,6 +373,9 @@ class Runtime:
         consumer._runtime = self
         consumer.scope = self.scope
         self._begun = first["type"] != "websocket.disconnect"
+        layer = consumer.channel_layer = get_channel_layer(consumer.channel_layer_alias)
+        if layer is not None:
+            consumer.channel_name = await layer.new_channel()  # a foreign layer may have to ask its broker
         lane = self._find_lane()
         if lane is not None:
             self._send_now, self._push = lane["send_now"], lane["push"]
@@ -377,6 +389,10 @@ class Runtime:
             self._drained = self._resume_pump
             self._pump = self._loop.create_task(self._receive_all())
         self._open_channel()
+        expires_at: float | None = self.scope.get("raceway.expires_at")
+        if expires_at is not None:
+            left_s = max(0.0, expires_at - now())
+            self._expiry = self._loop.call_later(left_s, self.close, Closing(UNAUTHORIZED, "expired"))
         return True
 
     def _find_lane(self) -> dict[str, Any] | None:
@@ -386,12 +402,13 @@ class Runtime:
 
     def _open_channel(self) -> None:
         consumer = self.consumer
-        layer = consumer.channel_layer = get_channel_layer(consumer.channel_layer_alias)
+        layer = consumer.channel_layer
         if layer is not None:
-            consumer.channel_name = layer.new_channel_name()
             self._layer_capacity = layer.capacity_of(consumer.channel_name)
             push = None if self._handlers.intercepts else self._push
             layer.open(consumer.channel_name, self.deliver, push, self.close)
+            for group in self.scope.get("raceway.groups", ()):
+                layer.join(group, consumer.channel_name)
 
     def _close_channel(self) -> None:
         consumer = self.consumer
@@ -420,6 +437,8 @@ class Runtime:
         consumer.closed = True
         if self._grace is not None:
             self._grace.cancel()
+        if self._expiry is not None:
+            self._expiry.cancel()
         if consumer.channel_layer is not None:
             consumer.channel_layer.leave_all(consumer.channel_name)
         try:
