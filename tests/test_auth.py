@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY, user_logged_in, user_logged_out
 from django.contrib.auth import login as django_login
-from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import connections
 from django.http import HttpRequest
@@ -15,7 +14,7 @@ from django.test import override_settings
 from raceway.auth import AuthMiddlewareStack, get_user, login, logout
 from raceway.consumers import AsyncWebsocketConsumer, WebsocketConsumer
 from tests.consumers.driver import Socket
-from tests.project.database import make_user
+from tests.project.database import User, make_user
 from tests.routing.calls import call, note
 
 

@@ -12,7 +12,7 @@ import pytest
 import tests.project  # noqa: F401  Django's settings
 
 NAMES = {
-    "raceway": ["Channel", "Group", "channel_layers", "get_channel_layer"],
+    "raceway": ["Channel", "Group", "User", "channel_layers", "get_channel_layer"],
     "raceway.asgi": ["get_application"],
     "raceway.auth": ["AuthMiddleware", "AuthMiddlewareStack", "get_user", "login", "logout"],
     "raceway.consumers": [
@@ -35,7 +35,7 @@ NAMES = {
         "RequestTimeout",
         "StopConsumer",
     ],
-    "raceway.layers": ["Channel", "ChannelLayer", "Group", "channel_layers", "get_channel_layer"],
+    "raceway.layers": ["Channel", "ChannelLayer", "Group", "User", "channel_layers", "get_channel_layer"],
     "raceway.layers.memory": ["MemoryLayer"],
     "raceway.origin": ["AllowedHostsOriginValidator", "OriginValidator"],
     "raceway.routing": ["ConnectMiddleware", "ProtocolTypeRouter", "URLRouter"],

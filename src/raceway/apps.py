@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 
 
 class RacewayConfig(AppConfig):
@@ -13,3 +13,6 @@ class RacewayConfig(AppConfig):
 
     def ready(self) -> None:
         from raceway import checks  # noqa: F401  it registers them
+
+        if apps.is_installed("django.contrib.auth"):
+            from raceway import auth  # noqa: F401  whoever logs out anywhere closes the sockets of the session

@@ -11,6 +11,7 @@ from raceway.layers.configured import (
 from raceway.layers.front import ChannelLayer
 from raceway.layers.group import Group
 from raceway.layers.spec import decode_event
+from raceway.layers.user import User
 
 __all__ = [
     "DEFAULT_CHANNEL_LAYER",
@@ -18,6 +19,7 @@ __all__ = [
     "ChannelLayer",
     "ChannelLayers",
     "Group",
+    "User",
     "channel_layers",
     "decode_event",
     "get_channel_layer",

@@ -1,34 +1,21 @@
-"""Django's users for connections: found once, at the handshake, as Django finds them for requests."""
+"""Django's users for connections: found as Django finds them for requests."""
 
 from __future__ import annotations
 
 from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from asgiref.sync import sync_to_async
 from django.contrib import auth
-from django.http import HttpRequest
+from django.core.handlers.asgi import ASGIRequest
 
-from raceway.routing import ConnectMiddleware
-from raceway.sessions import CookieMiddleware, SessionMiddlewareStack
-from raceway.types import ASGIApplication, Scope
+from raceway.types import Scope
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
     from django.contrib.auth.models import AnonymousUser
     from django.contrib.sessions.backends.base import SessionBase
-
-
-class AuthMiddleware(ConnectMiddleware):
-    """``scope["user"]``: who the session belongs to, or ``AnonymousUser``."""
-
-    async def prepare(self, scope: Scope) -> None:
-        if "user" not in scope:
-            scope["user"] = await get_user(scope)
-
-
-def AuthMiddlewareStack(inner: ASGIApplication) -> CookieMiddleware:
-    """Cookies, session and user around ``inner``."""
-    return SessionMiddlewareStack(AuthMiddleware(inner))
 
 
 async def get_user(scope: Scope) -> AbstractBaseUser | AnonymousUser:
@@ -40,7 +27,7 @@ async def get_user(scope: Scope) -> AbstractBaseUser | AnonymousUser:
     session = _session_of(scope)
     if session.session_key is None and session.is_empty():
         return _anonymous()
-    return await auth.aget_user(_request(HandshakeSession(session)))
+    return await _user_of(session)
 
 
 async def login(scope: Scope, user: AbstractBaseUser | None = None, backend: str | None = None) -> None:
@@ -49,29 +36,32 @@ async def login(scope: Scope, user: AbstractBaseUser | None = None, backend: str
     The session gets a new key, which a client learns from an HTTP response only: log in over HTTP where you
     can. Raises ``ValueError`` without a session or a user.
     """
-    session = _session_of(scope)
+    _session_of(scope)
     user = user or scope.get("user")
     if user is None:
         raise ValueError("User must be passed as an argument or must be present in the scope.")
-    await auth.alogin(_request(session), user, backend)
-    await session.asave()
+    await auth.alogin(_request(scope), user, backend)
+    await scope["session"].asave()
     scope["user"] = user
 
 
 async def logout(scope: Scope) -> None:
-    """End the session, and let the connection go on as ``AnonymousUser``'s."""
-    request = _request(_session_of(scope))
+    """End the session, and close its sockets with 4401: this one and all others."""
+    _session_of(scope)
+    request = _request(scope)
     request.auser = partial(_same, scope.get("user"))
     await auth.alogout(request)
     scope["user"] = _anonymous()
 
 
 class HandshakeSession:
-    """A session as Django's ``aget_user`` sees it at a handshake.
+    """A session as Django's ``get_user`` sees it at a handshake.
 
     A key that ``SECRET_KEY_FALLBACKS`` verified is not changed now: no cookie could tell the client of the new
     one, and the user would be logged out. The next HTTP request changes it.
     """
+
+    __slots__ = ("_session",)
 
     def __init__(self, session: SessionBase) -> None:
         self._session = session
@@ -79,11 +69,29 @@ class HandshakeSession:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
 
-    async def acycle_key(self) -> None:
+    def __getitem__(self, key: str) -> Any:
+        return self._session[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
         """Left to the next HTTP request."""
 
-    async def aset(self, key: str, value: Any) -> None:
+    def cycle_key(self) -> None:
         """Left to the next HTTP request."""
+
+
+class Handshake:
+    """As much of a request as Django's ``get_user`` looks at: a whole one costs more than the rest of it."""
+
+    __slots__ = ("session",)
+
+    def __init__(self, session: SessionBase) -> None:
+        self.session = HandshakeSession(session)
+
+
+@sync_to_async
+def _user_of(session: SessionBase) -> AbstractBaseUser | AnonymousUser:
+    """Session and user in one visit to a thread; Django's ``aget_user`` makes one for each query."""
+    return auth.get_user(Handshake(session))  # type: ignore[arg-type]
 
 
 def _session_of(scope: Scope) -> SessionBase:
@@ -96,10 +104,10 @@ def _session_of(scope: Scope) -> SessionBase:
     return session
 
 
-def _request(session: SessionBase | HandshakeSession) -> HttpRequest:
-    """The little of a request that Django's functions and signals look at."""
-    request = HttpRequest()
-    request.session = session  # type: ignore[assignment]
+def _request(scope: Scope) -> ASGIRequest:
+    """The handshake as the request that receivers of Django's signals expect."""
+    request = ASGIRequest({"method": "GET", "query_string": b"", **scope}, BytesIO())
+    request.session = scope["session"]
     return request
 
 
