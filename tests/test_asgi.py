@@ -9,8 +9,9 @@ import pytest
 from django.test import override_settings
 
 import tests.project  # noqa: F401  Django's settings
-from raceway.asgi import STATIC_FILES_DECIDED, get_application, get_websocket_urlpatterns, routing_name
+from raceway.asgi import STATIC_FILES_DECIDED, get_application
 from raceway.errors import ConfigurationError
+from raceway.routing.project import get_websocket_urlpatterns, routing_name
 from tests.consumers.driver import Socket
 
 ORIGIN = [(b"origin", b"https://www.example.com")]

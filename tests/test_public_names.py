@@ -38,7 +38,15 @@ NAMES = {
     "raceway.layers": ["Channel", "ChannelLayer", "Group", "User", "channel_layers", "get_channel_layer"],
     "raceway.layers.memory": ["MemoryLayer"],
     "raceway.origin": ["AllowedHostsOriginValidator", "OriginValidator"],
-    "raceway.routing": ["ConnectMiddleware", "ProtocolTypeRouter", "URLRouter"],
+    "raceway.routing": [
+        "ChannelNameRouter",
+        "ConnectMiddleware",
+        "Mount",
+        "ProtocolTypeRouter",
+        "URLRouter",
+        "get_default_application",
+        "reverse",
+    ],
     "raceway.server": ["Config", "Server", "run"],
     "raceway.sessions": ["CookieMiddleware", "SessionMiddleware", "SessionMiddlewareStack"],
 }

@@ -9,18 +9,16 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from django.apps import apps
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.handlers.asgi import ASGIHandler
 
-from raceway.conf import get_settings
-from raceway.errors import ConfigurationError
 from raceway.origin import AllowedHostsOriginValidator
 from raceway.routing import ProtocolTypeRouter, URLRouter
+from raceway.routing.project import get_websocket_urlpatterns
 from raceway.types import ASGIApplication, Receive, Scope, Send
 
 STATIC_FILES_DECIDED: Final = "raceway.static_files_decided"
@@ -61,31 +59,3 @@ def with_static_files(http: ASGIApplication) -> ASGIApplication:
         await (http if STATIC_FILES_DECIDED in scope else static_files_and_http)(scope, receive, send)
 
     return serve
-
-
-def get_websocket_urlpatterns() -> list[Any]:
-    """The ``websocket_urlpatterns`` of the project's routing module; none if there is no such module."""
-    name = routing_name()
-    try:
-        module = import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise  # the module is there; what it imports is not
-        if get_settings().routing is None:
-            return []
-        raise ConfigurationError(f"RACEWAY['ROUTING'] names {name!r}, which is not there.") from error
-    try:
-        return list(module.websocket_urlpatterns)
-    except AttributeError:
-        raise ConfigurationError(
-            f"{name} has no websocket_urlpatterns: a list of path(..., SomeConsumer.as_asgi())."
-        ) from None
-
-
-def routing_name() -> str:
-    """The module that ``RACEWAY["ROUTING"]`` names, or ``routing`` beside the root URLconf."""
-    given = get_settings().routing
-    if given is not None:
-        return given
-    package = settings.ROOT_URLCONF.rpartition(".")[0]
-    return f"{package}.routing" if package else "routing"

@@ -10,10 +10,10 @@ from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
 
-from raceway.asgi import get_websocket_urlpatterns, routing_name
 from raceway.conf import get_settings
 from raceway.errors import ConfigurationError, InvalidChannelLayerError
 from raceway.layers import channel_layers
+from raceway.routing.project import get_websocket_urlpatterns, routing_name
 
 
 @register()

@@ -110,6 +110,14 @@ async def test_a_router_behind_middleware_is_a_prefix_too() -> None:
     assert scope["passed"]
 
 
+async def test_the_next_route_is_tried_where_a_router_behind_middleware_has_none() -> None:
+    router = URLRouter(
+        [path("a/", Nothing(URLRouter([path("b/", note("first"))]))), path("a/c/", note("second"))]
+    )
+    assert await routed(router, "/a/b/") == ("first", (), {})
+    assert await routed(router, "/a/c/") == ("second", (), {})
+
+
 async def test_the_path_that_is_left_is_passed_on_and_the_scope_is_a_copy() -> None:
     async def foreign(scope: Any, receive: Any, send: Any) -> None:
         await note(scope["path_remaining"])(scope, receive, send)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable
+from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
 from django.core.exceptions import ImproperlyConfigured
@@ -10,6 +11,7 @@ from django.urls import URLPattern, URLResolver
 from django.urls.resolvers import RegexPattern, RoutePattern
 
 from raceway.routing.begin import begin
+from raceway.routing.paths import path_to_route
 from raceway.routing.refuse import refuse
 from raceway.types import ASGIApplication, Prepare, Receive, Scope, Send
 
@@ -28,14 +30,16 @@ class Match(NamedTuple):
 class URLRouter:
     """Call the application of the first route that matches the path: ``path()``, ``re_path()``, ``include()``.
 
-    Routers nest: a route to another ``URLRouter`` is a prefix. The captured arguments are
-    ``scope["url_route"] = {"args": (...), "kwargs": {...}}``. A path without a route is refused with 404.
+    A route leads to ``SomeConsumer.as_asgi()``, or to any ASGI application. Routers
+    nest: a route to another ``URLRouter``, or to a ``Mount``, is a prefix. The captured arguments are
+    ``scope["url_route"] = {"args": (...), "kwargs": {...}}``. A path without a route is refused with 404; where a
+    server cannot say that to a WebSocket, with 403.
     """
 
     is_path_router = True
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        self.routes = [_as_prefix(route) for route in routes]
+        self.routes = [_as_route(route) for route in routes]
         self._included: dict[URLResolver, list[Route]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,7 +49,7 @@ class URLRouter:
         self, scope: Scope, receive: Receive, send: Send, prepare: Prepare | None = None
     ) -> Awaitable[None]:
         """What ``__call__`` does, without staying on the stack."""
-        match = self.resolve(_path_of(scope))
+        match = self.resolve(path_to_route(scope))
         if match is None:
             return refuse(scope, receive, send, 404, "Not Found")
         outer = scope.get("url_route", {"args": (), "kwargs": {}})
@@ -58,6 +62,11 @@ class URLRouter:
             },
         }
         return begin(match.application, scope, receive, send, prepare)
+
+    @cached_property
+    def urlpatterns(self) -> list[Route]:
+        """The routes as Django knows them, so that it can reverse them: nested routers as ``include()``."""
+        return _without_routers(self.routes)
 
     def resolve(self, path: str) -> Match | None:
         """Where ``path``, without its leading slash, leads; ``None`` if nowhere."""
@@ -74,9 +83,14 @@ class URLRouter:
                 inner = self._resolve(self._routes_in(route), rest)
             else:
                 kwargs.update(route.default_args)
-                if not isinstance(route.callback, URLRouter):
+                router = router_in(route.callback)
+                if router is not None and router is not route.callback:
+                    if router.resolve(rest) is None:
+                        continue
+                    router = None  # what is around it wants to be called first
+                if router is None:
                     return Match(route.callback, args, kwargs, rest)
-                inner = route.callback.resolve(rest)
+                inner = router.resolve(rest)
             if inner is not None:
                 return inner._replace(args=args + inner.args, kwargs={**kwargs, **inner.kwargs})
         return None
@@ -85,38 +99,51 @@ class URLRouter:
         """The routes of an ``include()``: its module may not be complete before the first path comes."""
         routes = self._included.get(resolver)
         if routes is None:
-            routes = self._included[resolver] = [_as_prefix(route) for route in resolver.url_patterns]
+            routes = self._included[resolver] = [_as_route(route) for route in resolver.url_patterns]
         return routes
 
 
-def _as_prefix(route: Route) -> Route:
-    """A copy of a route to another path router that matches a prefix; any other route as it is."""
-    if (
-        isinstance(route, URLPattern)
-        and isinstance(route.callback, type)
-        and hasattr(route.callback, "as_asgi")
-    ):
-        name = route.callback.__qualname__
-        raise ImproperlyConfigured(f"The route {route.pattern!s} leads to a class; write {name}.as_asgi().")
-    if isinstance(route, URLResolver) or not getattr(route.callback, "is_path_router", False):
-        return route
+def router_in(application: object) -> URLRouter | None:
+    """The router that ``application`` is, or that middleware is around."""
+    while application is not None and not isinstance(application, URLRouter):
+        application = getattr(application, "inner", None)
+    return application
+
+
+def prefix_of(route: URLPattern) -> RoutePattern | RegexPattern:
+    """The pattern of a route, made to match the beginning of a path."""
     pattern = route.pattern
     if isinstance(pattern, RoutePattern):
-        prefix: RoutePattern | RegexPattern = RoutePattern(str(pattern), pattern.name, is_endpoint=False)
-    elif isinstance(pattern, RegexPattern):
-        prefix = RegexPattern(str(pattern), pattern.name, is_endpoint=False)
-    else:
-        raise ImproperlyConfigured(f"A URLRouter takes path() and re_path(), not {pattern!r}")
-    return URLPattern(prefix, route.callback, route.default_args, route.name)
+        return RoutePattern(str(pattern), pattern.name, is_endpoint=False)
+    if isinstance(pattern, RegexPattern):
+        return RegexPattern(str(pattern), pattern.name, is_endpoint=False)
+    raise ImproperlyConfigured(f"A URLRouter takes path() and re_path(), not {pattern!r}")
 
 
-def _path_of(scope: Scope) -> str:
-    """What is left of the path to route; the outermost router takes off ``root_path`` and the slash."""
-    path: str | None = scope.get("path_remaining")
-    if path is not None:
-        return path
-    path = scope["path"]
-    root: str = scope.get("root_path", "").rstrip("/")
-    if root and (path == root or path.startswith(f"{root}/")):
-        path = path[len(root) :]
-    return path.removeprefix("/")
+def _without_routers(routes: Iterable[Route]) -> list[Route]:
+    converted: list[Route] = []
+    for route in routes:
+        if isinstance(route, URLResolver):
+            inner = _without_routers(route.url_patterns)
+            names = route.app_name, route.namespace
+            converted.append(URLResolver(route.pattern, inner, route.default_kwargs, *names))
+            continue
+        converted.append(route)
+        router = router_in(route.callback)
+        if router is not None:
+            converted.append(URLResolver(prefix_of(route), router.urlpatterns, route.default_args))
+    return converted
+
+
+def _as_route(route: Route) -> Route:
+    """A route as the router needs it: to another path router as a prefix, to a function as an application."""
+    if isinstance(route, URLResolver):
+        return route
+    callback: Any = route.callback
+    if isinstance(callback, type) and hasattr(callback, "as_asgi"):
+        raise ImproperlyConfigured(
+            f"The route {route.pattern!s} leads to a class; write {callback.__qualname__}.as_asgi()."
+        )
+    if getattr(callback, "is_path_router", False):
+        return URLPattern(prefix_of(route), callback, route.default_args, route.name)
+    return route
