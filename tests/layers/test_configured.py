@@ -39,7 +39,14 @@ def test_options_reach_the_backend_and_a_changed_setting_counts() -> None:
         ({"CONFIG": {"capasity": 7}}, "no option 'capasity': did you mean 'capacity'?"),
         ({"CONFIG": {"hosts": []}}, "no option 'hosts': it can be 'capacity', "),
         ({"CONFG": {}}, "unknown key 'CONFG': did you mean 'CONFIG'?"),
-        ({"ROUTING": "x"}, "unknown key 'ROUTING'"),
+        ({"ROUTING": "x"}, "'ROUTING', which was for Channels 1: put websocket_urlpatterns"),
+        ({"CONFIG": {"capacity": 0}}, "MemoryLayer: capacity is a number above 0, not 0."),
+        ({"CONFIG": {"expiry": "60"}}, "expiry is a number above 0, not '60'."),
+        ({"CONFIG": {"group_expiry": -1}}, "group_expiry is a number above 0, not -1."),
+        (
+            {"CONFIG": {"channel_capacity": {"x*": True}}},
+            "channel_capacity['x*'] is a number above 0, not True.",
+        ),
         ({"BACKEND": "nowhere.Layer"}, "cannot be imported"),
         ({"BACKEND": "raceway.layers.memory.Memory"}, "cannot be imported"),
     ],
@@ -63,6 +70,21 @@ def test_an_alias_that_is_not_configured() -> None:
     assert list(channel_layers) == ["other"]
     with pytest.raises(InvalidChannelLayerError, match="no alias 'othr': did you mean 'other'"):
         channel_layers["othr"]
+
+
+def test_a_layer_for_tests_has_its_own_options() -> None:
+    with layers(CONFIG={"capacity": 7}, TEST_CONFIG={"expiry": 3}):
+        layer = channel_layers.make_test_backend("default")
+        assert (layer.capacity, layer.expiry) == (100, 3)
+        assert layer is not channel_layers["default"]
+        assert channel_layers.make_backend("default").capacity == 7
+    with layers(), pytest.raises(InvalidChannelLayerError, match="no TEST_CONFIG"):
+        channel_layers.make_test_backend("default")
+    with (
+        layers(TEST_CONFIG={"capasity": 3}),
+        pytest.raises(InvalidChannelLayerError, match="did you mean 'cap"),
+    ):
+        channel_layers.make_test_backend("default")
 
 
 def test_a_layer_can_be_swapped() -> None:

@@ -14,10 +14,11 @@ from typing import Any, Final
 from django.utils.module_loading import import_string
 
 from raceway.conf import did_you_mean, django_setting, on_change
-from raceway.errors import InvalidChannelLayerError
+from raceway.errors import ConfigurationError, InvalidChannelLayerError
 from raceway.layers.front import ChannelLayer
 
 DEFAULT_CHANNEL_LAYER: Final = "default"
+KEYS: Final = ("BACKEND", "CONFIG", "TEST_CONFIG")
 DEFAULT_CONFIGURATION: Final = {DEFAULT_CHANNEL_LAYER: {"BACKEND": "raceway.layers.memory.MemoryLayer"}}
 
 
@@ -51,16 +52,29 @@ class ChannelLayers:
     def __iter__(self) -> Iterator[str]:
         return iter({*self.configs, *self._layers})
 
-    def set(self, alias: str, layer: ChannelLayer | None) -> ChannelLayer | None:
+    def set(self, alias: str, layer: object | None) -> ChannelLayer | None:
         """Put ``layer`` in the place of an alias and return the one that was there; ``None`` forgets it."""
+        front = None if layer is None else as_front(layer)
         with self._lock:
             old = self._layers.pop(alias, None)
-            if layer is not None:
-                self._layers[alias] = layer
+            if front is not None:
+                self._layers[alias] = front
             return old
 
     def make_backend(self, alias: str) -> ChannelLayer:
         """Make a new layer as the setting says."""
+        config = self._config(alias)
+        return self._make(alias, config["BACKEND"], config.get("CONFIG", {}))
+
+    def make_test_backend(self, alias: str) -> ChannelLayer:
+        """Make a new layer with the options of ``TEST_CONFIG``. Raises ``InvalidChannelLayerError`` without it."""
+        config = self._config(alias)
+        if "TEST_CONFIG" not in config:
+            raise InvalidChannelLayerError(f"CHANNEL_LAYERS[{alias!r}] has no TEST_CONFIG.")
+        return self._make(alias, config["BACKEND"], config["TEST_CONFIG"])
+
+    def _config(self, alias: str) -> Mapping[str, Any]:
+        """What the setting says of one alias, checked."""
         try:
             config = self.configs[alias]
         except KeyError:
@@ -68,14 +82,19 @@ class ChannelLayers:
                 f"CHANNEL_LAYERS has no alias {alias!r}{did_you_mean(alias, self.configs)}"
             ) from None
         for key in config:
-            if key not in ("BACKEND", "CONFIG", "TEST_CONFIG"):
+            if key == "ROUTING":
                 raise InvalidChannelLayerError(
-                    f"CHANNEL_LAYERS[{alias!r}] has the unknown key {key!r}"
-                    f"{did_you_mean(key, ('BACKEND', 'CONFIG', 'TEST_CONFIG'))}"
+                    f"CHANNEL_LAYERS[{alias!r}] has the key 'ROUTING', which was for Channels 1: put "
+                    "websocket_urlpatterns into the routing module beside the root URLconf, or name another module "
+                    "in RACEWAY['ROUTING']."
+                )
+            if key not in KEYS:
+                raise InvalidChannelLayerError(
+                    f"CHANNEL_LAYERS[{alias!r}] has the unknown key {key!r}{did_you_mean(key, KEYS)}"
                 )
         if "BACKEND" not in config:
             raise InvalidChannelLayerError(f"CHANNEL_LAYERS[{alias!r}] has no BACKEND.")
-        return self._make(alias, config["BACKEND"], config.get("CONFIG", {}))
+        return config
 
     def _make(self, alias: str, path: str, options: Mapping[str, Any]) -> ChannelLayer:
         try:
@@ -84,14 +103,17 @@ class ChannelLayers:
             raise InvalidChannelLayerError(
                 f"CHANNEL_LAYERS[{alias!r}]: the BACKEND {path!r} cannot be imported: {error}"
             ) from error
-        known = options_of(backend)
-        for option in options:
-            if option not in known:
-                raise InvalidChannelLayerError(
-                    f"CHANNEL_LAYERS[{alias!r}]: {path} has no option {option!r}{did_you_mean(option, known)}"
-                )
-        layer: ChannelLayer = backend(**options)
-        return layer
+        if inspect.isclass(backend) and issubclass(backend, ChannelLayer):
+            known = options_of(backend)
+            for option in options:
+                if option not in known:
+                    raise InvalidChannelLayerError(
+                        f"CHANNEL_LAYERS[{alias!r}]: {path} has no option {option!r}{did_you_mean(option, known)}"
+                    )
+        try:
+            return as_front(backend(**options))
+        except (ConfigurationError, TypeError, ValueError) as error:
+            raise InvalidChannelLayerError(f"CHANNEL_LAYERS[{alias!r}]: {path}: {error}") from error
 
     def forget(self) -> None:
         """Make each layer anew when it is next asked for."""
@@ -112,6 +134,15 @@ def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> ChannelLayer | None
 def require_channel_layer(alias: str) -> ChannelLayer:
     """The layer of that alias. Raises ``InvalidChannelLayerError`` if none is configured."""
     return channel_layers[alias]
+
+
+def as_front(layer: object) -> ChannelLayer:
+    """``layer``, in a front if it is not one of Raceway's."""
+    if isinstance(layer, ChannelLayer):
+        return layer
+    from raceway.layers.foreign import ForeignLayer  # few projects need it
+
+    return ForeignLayer(layer)
 
 
 def options_of(backend: type[Any]) -> set[str]:

@@ -8,27 +8,40 @@ import re
 import secrets
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from itertools import count
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
-from raceway.errors import ChannelFull, MessageTooLarge
+from raceway.errors import ChannelFull, ConfigurationError, MessageTooLarge
 from raceway.layers.handover import handover_of
-from raceway.layers.spec import as_event, decode_event, prepare, require_channel_name, require_group_name
+from raceway.layers.spec import (
+    as_event,
+    decode_event,
+    non_local_name,
+    prepare,
+    require_channel_name,
+    require_group_name,
+)
+from raceway.layers.statistics import Statistics
 from raceway.prepared import PreparedMessage
 from raceway.registry import Close, Closing, Deliver, Message, Push, Registry
 from raceway.registry.policy import Policy
 
 ChannelCapacity = Mapping[str | re.Pattern[str], int]
+Number = TypeVar("Number", int, float)
 
 
 class LoopPart:
-    """What a layer keeps for one event loop: its channels and groups, and the way in from other threads."""
+    """What a layer keeps for one event loop, and forgets with it: its channels and groups, who waits to receive,
+    and the way in from other threads.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.registry = Registry(loop.call_soon)
         self.handover = handover_of(loop)
+        self.receivers: dict[str, deque[asyncio.Future[None]]] = {}
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
         """Run ``function(*args)`` in the loop's thread: now if this is it, soon if it is not."""
@@ -42,11 +55,14 @@ class ChannelLayer(ABC):
     """Carry messages to channels and groups (channel layer specification), from any thread and any loop.
 
     ``capacity`` messages may wait in a channel (``channel_capacity`` overrides it by glob or compiled regular
-    expression), each for ``expiry`` seconds; a message larger than ``max_message_bytes`` raises
-    ``MessageTooLarge``. The loop's part is made on first use.
+    expression; the first that matches counts), each for ``expiry`` seconds. A connection's channel has its
+    capacity for itself. A message larger than ``max_message_bytes`` raises ``MessageTooLarge``. A named channel
+    is a member of a group until ``group_expiry`` seconds after it was last added; a connection is one until it
+    leaves or ends. The loop's part is made on first use. Raises ``ConfigurationError`` for an impossible number.
     """
 
-    extensions = ("groups", "flush")
+    extensions: list[str] = ["groups", "flush"]
+    """What it offers beyond sending and receiving; also ``members`` and ``statistics``, where it can."""
     ChannelFull = ChannelFull
     MessageTooLarge = MessageTooLarge
 
@@ -54,20 +70,20 @@ class ChannelLayer(ABC):
         self,
         *,
         expiry: float = 60,
+        group_expiry: float = 24 * 60 * 60,
         capacity: int = 100,
         channel_capacity: ChannelCapacity | None = None,
         max_message_bytes: int = 2 * 1024 * 1024,
     ) -> None:
-        self.expiry = expiry
-        self.capacity = capacity
-        self.max_message_bytes = max_message_bytes
-        self._capacities = [
-            (re.compile(fnmatch.translate(pattern)) if isinstance(pattern, str) else pattern, limit)
-            for pattern, limit in (channel_capacity or {}).items()
-        ]
+        self.expiry = positive("expiry", expiry)
+        self.group_expiry = positive("group_expiry", group_expiry)
+        self.capacity = positive("capacity", capacity)
+        self.channel_capacity = self.compile_capacities(channel_capacity or {})
+        self.max_message_bytes = positive("max_message_bytes", max_message_bytes)
         # Replaced, never changed: other threads may be looking through it.
         self._parts: dict[asyncio.AbstractEventLoop, LoopPart] = {}
         self._parts_lock = threading.Lock()
+        self._full_count = 0  # but for what the registries have counted
         self._process = secrets.token_hex(8)
         self._numbers = count(1)
 
@@ -85,7 +101,9 @@ class ChannelLayer(ABC):
     async def receive(self, channel: str) -> dict[str, Any]:
         """Wait for the next message of ``channel``; a cancelled wait loses none.
 
-        Raises ``RuntimeError`` if the channel is open: its messages are handed over already.
+        A name that ends with ``!`` stands for all channels that begin with it, in the order in which their
+        messages came; ``message["__asgi_channel__"]`` says to which. Raises ``RuntimeError`` if the channel is
+        open: its messages are handed over already.
         """
         require_channel_name(channel, receive=True)
         if self._part_of(channel) is not None:
@@ -93,7 +111,7 @@ class ChannelLayer(ABC):
         return decode_event(await self.take(channel))
 
     async def group_add(self, group: str, channel: str) -> None:
-        """Make ``channel`` a member of ``group``."""
+        """Make ``channel`` a member of ``group``. A connection that is added twice has to be discarded twice."""
         require_group_name(group)
         require_channel_name(channel)
         self.join(group, channel)
@@ -115,6 +133,52 @@ class ChannelLayer(ABC):
             part.call(part.registry.clear)
         self.clear()
 
+    async def aclose(self) -> None:
+        """Let go of what the running loop holds: its open channels end, and who waits to receive is cancelled.
+
+        A loop that closes does so by itself; the layer can be used again afterwards.
+        """
+        loop = asyncio.get_running_loop()
+        part = self._parts.get(loop)
+        if part is not None:
+            self._forget_part(loop)
+            for receivers in part.receivers.values():
+                for woken in receivers:
+                    woken.cancel()
+
+    # Extensions of a layer that can: ``members`` and ``statistics``. The twins without ``async`` are for threads.
+
+    async def group_channels(self, group: str) -> list[str]:
+        """The channels in ``group``, in all processes. Raises ``NotImplementedError`` without ``members``."""
+        self._lacks("members")
+
+    async def group_count(self, group: str) -> int:
+        """How many channels are in ``group``, in all processes."""
+        self._lacks("members")
+
+    def channels_from_thread(self, group: str) -> list[str]:
+        self._lacks("members")
+
+    def count_from_thread(self, group: str) -> int:
+        self._lacks("members")
+
+    async def global_statistics(self) -> Statistics:
+        """What this process has sent, and what waits. Raises ``NotImplementedError`` without ``statistics``."""
+        self._lacks("statistics")
+
+    async def channel_statistics(self, channel: str) -> Statistics:
+        """What has waited in a named channel since it was last unused for ``expiry`` seconds, and waits now.
+
+        The mailbox of a connection is not the layer's: for an open channel everything is 0.
+        """
+        self._lacks("statistics")
+
+    def _lacks(self, extension: str) -> NoReturn:
+        raise NotImplementedError(
+            f"{type(self).__qualname__} does not offer {extension!r}; its extensions are "
+            f"{', '.join(self.extensions) or 'none'}."
+        )
+
     # Push: a channel whose messages are handed over, not waited for
 
     def open(
@@ -123,9 +187,17 @@ class ChannelLayer(ABC):
         """From now on call ``deliver(encoded)`` in this loop's thread for each event to ``channel``.
 
         ``deliver`` answers whether there was room. Client messages go to ``push`` and ``close``; without those
-        they come as events of type ``websocket.send`` and ``websocket.close``. ``decode_event`` reads them.
+        they come as events of type ``websocket.send`` and ``websocket.close``. ``decode_event`` reads them. Raises
+        ``ValueError`` if the channel is open, ``RuntimeError`` if somebody waits in ``receive`` for it.
         """
         require_channel_name(channel)
+        for part in self._live_parts():
+            if channel in part.registry:
+                raise ValueError(f"The channel {channel!r} is open already.")
+            if channel in part.receivers:
+                raise RuntimeError(
+                    f"Somebody waits in receive({channel!r}); a channel is received from or open."
+                )
 
         def push_as_event(message: PreparedMessage, policy: Policy, key: object) -> object:
             return deliver(as_event(message))
@@ -169,18 +241,22 @@ class ChannelLayer(ABC):
             )
 
     def join(self, group: str, channel: str) -> None:
-        part = self._part_of(channel)
+        part = self._connection_part(channel)
         if part is None:
             self.add_channel(group, channel)
         else:
             part.call(part.registry.join, group, channel)
 
     def leave(self, group: str, channel: str) -> None:
-        part = self._part_of(channel)
+        part = self._connection_part(channel)
         if part is None:
             self.discard_channel(group, channel)
         else:
             part.call(part.registry.leave, group, channel)
+
+    def _connection_part(self, channel: str) -> LoopPart | None:
+        """The part of a connection, whose memberships end with it; those of a named channel outlive listeners."""
+        return self._part_of(channel) if "!" in channel else None
 
     def deliver_here(self, channel: str, message: Message) -> bool:
         """Hand ``message`` to ``channel`` if it is open in this process; ``False`` if it is not.
@@ -201,11 +277,46 @@ class ChannelLayer(ABC):
         for part in self._live_parts():
             part.call(part.registry.publish, group, message, exclude, policy)
 
+    @property
+    def full_count(self) -> int:
+        """Messages that found their channel, or the mailbox of their connection, full in this process."""
+        return self._full_count + sum(part.registry.full_count for part in self._live_parts())
+
     def capacity_of(self, channel: str) -> int:
-        for pattern, limit in self._capacities:
+        """How many messages may wait in ``channel``."""
+        for pattern, limit in self.channel_capacity:
             if pattern.match(channel):
                 return limit
         return self.capacity
+
+    # Names of the base class of Channels 4, for code written for it
+
+    def get_capacity(self, channel: str) -> int:
+        return self.capacity_of(channel)
+
+    def compile_capacities(self, channel_capacity: ChannelCapacity) -> list[tuple[re.Pattern[str], int]]:
+        """Patterns in the order in which they are tried. Raises ``ConfigurationError`` for an impossible number."""
+        return [
+            (
+                re.compile(fnmatch.translate(pattern)) if isinstance(pattern, str) else pattern,
+                positive(f"channel_capacity[{pattern!r}]", limit),
+            )
+            for pattern, limit in channel_capacity.items()
+        ]
+
+    def require_valid_channel_name(self, name: str, receive: bool = False) -> bool:
+        require_channel_name(name, receive)
+        return True
+
+    def require_valid_group_name(self, name: str) -> bool:
+        require_group_name(name)
+        return True
+
+    def valid_channel_names(self, names: Iterable[str], receive: bool = False) -> bool:
+        return all(self.require_valid_channel_name(name, receive) for name in names)
+
+    def non_local_name(self, name: str) -> str:
+        return non_local_name(name)
 
     # What a backend gives. ``start_`` begins when called, in a loop's thread, and returns what waits for the
     # end; its twin is for threads without a loop and makes none.
@@ -268,8 +379,21 @@ class ChannelLayer(ABC):
             if not loop.is_closed():
                 yield part
                 continue
-            with self._parts_lock:
+            self._forget_part(loop)
+
+    def _forget_part(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._parts_lock:
+            part = self._parts.get(loop)
+            if part is not None:
+                self._full_count += part.registry.full_count
                 self._parts = {one: part for one, part in self._parts.items() if one is not loop}
+
+
+def positive(option: str, number: Number) -> Number:
+    """``number``, if it can bound anything. Raises ``ConfigurationError``."""
+    if isinstance(number, bool) or not isinstance(number, int | float) or not number > 0:
+        raise ConfigurationError(f"{option} is a number above 0, not {number!r}.")
+    return number
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

@@ -79,6 +79,25 @@ class Group:
         require_channel_name(name)
         require_channel_layer(self.alias).leave(self.name, name)
 
+    def members(self) -> list[str]:
+        """The names of the channels in the group, in all processes.
+
+        Raises ``NotImplementedError`` on a layer that cannot tell.
+        """
+        return require_channel_layer(self.alias).channels_from_thread(self.name)
+
+    async def amembers(self) -> list[str]:
+        """``members`` for coroutines."""
+        return await require_channel_layer(self.alias).group_channels(self.name)
+
+    def count(self) -> int:
+        """How many channels are in the group, in all processes; a person with two tabs counts twice."""
+        return require_channel_layer(self.alias).count_from_thread(self.name)
+
+    async def acount(self) -> int:
+        """``count`` for coroutines."""
+        return await require_channel_layer(self.alias).group_count(self.name)
+
     def _prepare(self, data: object, policy: Policy) -> PreparedMessage:
         if policy not in POLICIES:
             raise ValueError(f"{policy!r} is no policy for slow clients{did_you_mean(policy, POLICIES)}")

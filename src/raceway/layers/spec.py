@@ -52,6 +52,12 @@ def require_group_name(name: object) -> None:
         )
 
 
+def non_local_name(name: str) -> str:
+    """The part of a process-specific name that says which process, with its ``!``; any other name as it is."""
+    prefix, mark, _ = name.partition("!")
+    return prefix + mark
+
+
 # Messages
 
 

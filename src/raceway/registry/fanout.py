@@ -22,7 +22,7 @@ class FanOut:
     one member raises is logged and costs no other member the message.
     """
 
-    __slots__ = ("done", "exclude", "group", "message", "policy", "recipients")
+    __slots__ = ("done", "exclude", "full_count", "group", "message", "policy", "recipients")
 
     def __init__(self, group: str, message: Message, exclude: str | None, policy: Policy) -> None:
         self.group = group
@@ -31,6 +31,8 @@ class FanOut:
         self.policy = policy
         self.recipients: list[Member] = []
         self.done = NOT_BEGUN
+        self.full_count = 0
+        """Recipients that had no room for the event."""
 
     @property
     def is_finished(self) -> bool:
@@ -71,7 +73,8 @@ class FanOut:
         for member in batch:
             if member in members:
                 try:
-                    member.deliver(encoded)
+                    if not member.deliver(encoded):
+                        self.full_count += 1
                 except Exception:
                     self._report(member)
 

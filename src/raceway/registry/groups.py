@@ -33,7 +33,7 @@ class Registry:
     """The channels and groups of one event loop; joining and leaving cost the same in a group of any size.
 
     No I/O, no clock: ``call_soon(function, *args)`` is how a long fan-out asks for its next turn. All methods
-    belong to one thread.
+    belong to one thread, but for those that only look.
     """
 
     def __init__(self, call_soon: Callable[..., object], slice_members: int = SLICE_MEMBERS) -> None:
@@ -41,6 +41,8 @@ class Registry:
         self._slice_members = slice_members
         self._members: dict[str, Member] = {}
         self._groups: dict[str, Members] = {}
+        self.full_count = 0
+        """Events that found their listener full since the beginning."""
 
     def __contains__(self, channel: object) -> bool:
         return channel in self._members
@@ -67,8 +69,9 @@ class Registry:
             member.push(message, "close", None)
         elif isinstance(message, Closing):
             member.close(message)
-        else:
-            return member.deliver(message)
+        elif not member.deliver(message):
+            self.full_count += 1
+            return False
         return True
 
     # Groups
@@ -106,9 +109,14 @@ class Registry:
             member.groups.clear()
 
     def channels(self, name: str) -> list[str]:
-        """The channels in a group, in the order in which they joined."""
+        """The channels in a group, in the order in which they joined. Any thread may ask."""
         group = self._groups.get(name)
-        return [] if group is None else [member.channel for member in group.members]
+        return [] if group is None else [member.channel for member in list(group.members)]
+
+    def count(self, name: str) -> int:
+        """How many channels are in a group. Any thread may ask."""
+        group = self._groups.get(name)
+        return 0 if group is None else len(group.members)
 
     def clear(self) -> None:
         """Empty every group; the channels stay open."""
@@ -157,6 +165,7 @@ class Registry:
                 break
             if fanouts and fanouts[0] is fanout:  # a member may have published, and worked, in between
                 fanouts.popleft()
+                self.full_count += fanout.full_count
         if fanouts and not group.is_scheduled:
             group.is_scheduled = True
             self._call_soon(self._turn, group)
