@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from asgiref.sync import ThreadSensitiveContext
 
 from raceway.clock import now
 from raceway.conf import get_settings
-from raceway.consumers.handlers import Handlers
+from raceway.consumers.handlers import Handlers, drop_unknown
 from raceway.consumers.outbox import OVERLOADED, Outbox
 from raceway.done import DONE
 from raceway.errors import ClientDisconnected, DenyConnection, StopConsumer
@@ -41,12 +42,6 @@ UNAUTHORIZED: Final = 4401
 PUMPED_EVENTS: Final = 32
 """Client messages that may wait for handlers before the pump stops receiving."""
 
-UNKNOWN_TYPES: Final = 1000
-"""Types without a handler that are remembered, so that each is logged once."""
-
-_unknown_types: set[tuple[type, object]] = set()
-
-
 class Runtime:
     """Feed one consumer with what its client and its layer send, one at a time and in order, until it ends.
 
@@ -55,6 +50,11 @@ class Runtime:
     ``disconnect_grace_s`` to finish, and the disconnect hook is called exactly once, however it ends.
     """
 
+    outbox_class: ClassVar[type[Outbox]] = Outbox
+    takes_pushes: ClassVar = True
+    """Client messages of a group are for the client; else they are events, like all others."""
+    pumped_events: ClassVar = PUMPED_EVENTS
+
     __slots__ = (
         "_accepted",
         "_begun",
@@ -62,6 +62,7 @@ class Runtime:
         "_close_code",
         "_drained",
         "_expiry",
+        "_farewell",
         "_gone",
         "_grace",
         "_handlers",
@@ -72,7 +73,6 @@ class Runtime:
         "_mailbox",
         "_outbox",
         "_overtaken",
-        "_protocol",
         "_pump",
         "_push",
         "_receive",
@@ -93,7 +93,7 @@ class Runtime:
         self.scope = scope
         self._receive = receive
         self._send = send
-        self._protocol: str = scope["type"]
+        self._farewell = sys.intern(f"{scope['type']}.disconnect")
         self._mailbox: deque[Event | bytes | Exception] = deque()
         self._client_waiting = 0
         self._layer_waiting = 0
@@ -129,6 +129,7 @@ class Runtime:
             del make, prepare  # this frame lives as long as the connection
             consumer, mailbox, client_hooks = self.consumer, self._mailbox, self._handlers.client
             try:
+                self._join_groups()
                 while True:
                     if not mailbox:
                         if consumer.closed:
@@ -175,7 +176,7 @@ class Runtime:
 
     def put(self, event: Event) -> None:
         """Take one event from the server."""
-        if event["type"] == "websocket.disconnect":
+        if event["type"] == self._farewell:
             self._client_gone(event)
             return
         if self.consumer.closed:
@@ -235,7 +236,7 @@ class Runtime:
 
     def _overloaded(self) -> None:
         """The outbox has given the client up: that it hears of it may take long, so it counts as gone."""
-        self._client_gone({"type": "websocket.disconnect", "code": OVERLOADED, "reason": "too slow"})
+        self._client_gone({"type": self._farewell, "code": OVERLOADED, "reason": "too slow"})
 
     def _client_gone(self, event: Event) -> None:
         if self._gone is not None:
@@ -247,9 +248,10 @@ class Runtime:
             self._wake()
             return
         grace_s = self.consumer.disconnect_grace_s
-        if grace_s is None:
-            grace_s = get_settings().disconnect_grace_s
-        self._grace = self._loop.call_later(grace_s, self._overtake)
+        self._grace = self._loop.call_later(self._default_grace_s() if grace_s is None else grace_s, self._overtake)
+
+    def _default_grace_s(self) -> float:
+        return get_settings().disconnect_grace_s
 
     def _overtake(self) -> None:
         """The handler in hand has had its time. A thread cannot be stopped, so it is waited for."""
@@ -277,14 +279,12 @@ class Runtime:
         if handler is not None:
             return handler(self.consumer, event)
         if kind == "websocket.send":
-            return self.send(event)
-        cls = type(self.consumer)
-        if (cls, kind) not in _unknown_types and len(_unknown_types) < UNKNOWN_TYPES:
-            _unknown_types.add((cls, kind))
-            logger.warning(
-                "%s has no handler for messages of type %r: they are dropped.", cls.__qualname__, kind
-            )
-        return DONE
+            return self._forward(event)
+        return drop_unknown(self.consumer, event)
+
+    def _forward(self, event: Event) -> Awaitable[Any]:
+        """Send a client message that came as an event, for it carries more than a client message does."""
+        return self.send(event)
 
     async def _failed(self, error: Exception, item: Event | bytes | Exception) -> None:
         """A handler raised ``error``: quiet if its client has gone, else the consumer decides."""
@@ -362,17 +362,17 @@ class Runtime:
         assert task is not None
         self._task = task
         self.thread = get_ident()
-        first = await self._receive()
+        first = await self._receive_first()
         if prepare is not None:
             try:
                 self.scope = await prepare(self.scope)
             except DenyConnection:
-                await self._send({"type": "websocket.close"})
+                await self._refuse()
                 return False
         self.consumer = consumer = make()
         consumer._runtime = self
         consumer.scope = self.scope
-        self._begun = first["type"] != "websocket.disconnect"
+        self._begun = first is not None and first["type"] != self._farewell
         layer = consumer.channel_layer = get_channel_layer(consumer.channel_layer_alias)
         if layer is not None:
             consumer.channel_name = await layer.new_channel()  # a foreign layer may have to ask its broker
@@ -380,9 +380,10 @@ class Runtime:
         if lane is not None:
             self._send_now, self._push = lane["send_now"], lane["push"]
         else:
-            self._outbox = Outbox(self._send, self._tell, self._overloaded)
+            self._outbox = self.outbox_class(self._send, self._tell, self._overloaded)
             self._send_now, self._push = self._outbox.add, self._outbox.push
-        self.put(first)
+        if first is not None:
+            self.put(first)
         if lane is not None and lane.get("receive", self._receive) == self._receive:
             self._drained = lane["listen"](self.put)
         else:
@@ -395,6 +396,14 @@ class Runtime:
             self._expiry = self._loop.call_later(left_s, self.close, Closing(UNAUTHORIZED, "expired"))
         return True
 
+    async def _receive_first(self) -> Event | None:
+        """What a server sends before anything may be sent to it, if its protocol has that."""
+        return await self._receive()
+
+    async def _refuse(self) -> None:
+        """Tell the client that ``prepare`` has denied the connection."""
+        await self._send({"type": "websocket.close"})
+
     def _find_lane(self) -> dict[str, Any] | None:
         """The server's own functions, if nobody wraps its ``send``."""
         lane: dict[str, Any] | None = self.scope.get("extensions", {}).get("raceway.push")
@@ -405,10 +414,19 @@ class Runtime:
         layer = consumer.channel_layer
         if layer is not None:
             self._layer_capacity = layer.capacity_of(consumer.channel_name)
-            push = None if self._handlers.intercepts else self._push
+            push = self._push if self.takes_pushes and not self._handlers.intercepts else None
             layer.open(consumer.channel_name, self.deliver, push, self.close)
+            self.scope["raceway.channel"] = layer, consumer.channel_name
             for group in self.scope.get("raceway.groups", ()):
                 layer.join(group, consumer.channel_name)
+
+    def _join_groups(self) -> None:
+        consumer = self.consumer
+        groups = consumer.groups or ()
+        if isinstance(groups, str):
+            raise TypeError(f"{type(consumer).__qualname__}.groups is a list of names, not {groups!r}")
+        for group in groups:
+            consumer._require_layer().join(group, consumer.channel_name)
 
     def _close_channel(self) -> None:
         consumer = self.consumer
@@ -420,7 +438,7 @@ class Runtime:
         try:
             while self._gone is None:
                 self.put(await self._receive())
-                if self._client_waiting >= PUMPED_EVENTS:
+                if self._client_waiting >= self.pumped_events:
                     self._room = self._loop.create_future()
                     await self._room
         except Exception as error:
@@ -443,8 +461,10 @@ class Runtime:
             consumer.channel_layer.leave_all(consumer.channel_name)
         try:
             if self._begun:
-                event = self._gone or {"type": f"{self._protocol}.disconnect", "code": code, "reason": ""}
+                event = self._gone or {"type": self._farewell, "code": code, "reason": ""}
                 await self._handlers.client[event["type"]](consumer, event)
+                if failure is None:
+                    await self.save()
         except (StopConsumer, ClientDisconnected):
             pass
         except Exception:
@@ -454,6 +474,16 @@ class Runtime:
         finally:
             self._close_channel()
             await self._stop_tasks()
+        if failure is None:
+            for item in self._mailbox:
+                if isinstance(item, Exception):  # a send that nobody awaited failed at the very end
+                    raise item
+
+    async def save(self) -> None:
+        """Have middleware save what was changed: it has left the stack, and put into the scope what does that."""
+        save = self.scope.get("raceway.save")
+        if save is not None:
+            await save()
 
     async def _stop_tasks(self) -> None:
         if self._pump is not None:
@@ -461,7 +491,11 @@ class Runtime:
             with suppress(asyncio.CancelledError):
                 await self._pump
         if self._outbox is not None:
-            await self._outbox.finish(self._gone is not None)
+            await self._outbox.finish(self._is_abandoned())
+
+    def _is_abandoned(self) -> bool:
+        """Nobody is there any more for what has not been sent yet."""
+        return self._gone is not None
 
 
 def _retrieve(room: asyncio.Future[None]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Iterable
 from typing import Any, Final
 
 from raceway.consumers.base import Consumer
+from raceway.consumers.runtime import Runtime
 from raceway.done import DONE
 from raceway.errors import AcceptConnection, DenyConnection, MalformedMessage
 from raceway.json import decode_json, encode_json
@@ -24,6 +25,8 @@ class WebsocketConsumer(Consumer):
     ``accept``, ``send`` and ``close`` act when they are called; await them in ``async def`` methods to wait for
     a slow client. They raise ``ClientDisconnected`` once the client has gone.
     """
+
+    runtimes = {"websocket": Runtime}
 
     # To override
 
@@ -93,14 +96,13 @@ class WebsocketConsumer(Consumer):
     # The events as ASGI has them
 
     async def websocket_connect(self, event: Event) -> None:
-        for group in self._group_names():
-            self._require_layer().join(group, self.channel_name)
         try:
             await self._call("connect")
         except AcceptConnection:
             await self.accept()
         except DenyConnection:
             await self.close()
+        await self._runtime.save()
 
     def websocket_receive(self, event: Event) -> Awaitable[Any]:
         text = event.get("text")
@@ -110,12 +112,6 @@ class WebsocketConsumer(Consumer):
 
     def websocket_disconnect(self, event: Event) -> Awaitable[Any]:
         return self._call("disconnect", event.get("code", 1005))
-
-    def _group_names(self) -> list[str]:
-        groups = self.groups or ()
-        if isinstance(groups, str):
-            raise TypeError(f"{type(self).__qualname__}.groups is a list of names, not {groups!r}")
-        return list(groups)
 
 
 class JsonWebsocketConsumer(WebsocketConsumer):
