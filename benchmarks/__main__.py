@@ -8,11 +8,35 @@ import resource
 import signal
 import sys
 
-from benchmarks import broadcast, echo, get, idle, load, report
+from benchmarks import (
+    broadcast,
+    consumer_broadcast,
+    consumer_echo,
+    consumer_idle,
+    echo,
+    get,
+    handshake,
+    idle,
+    join,
+    load,
+    report,
+    view,
+)
 from benchmarks.measure import Settings
 from benchmarks.servers import LOAD_CORE, SERVER_CORE
 
-QUESTIONS = {"echo": echo, "get": get, "idle": idle, "broadcast": broadcast}
+QUESTIONS = {
+    "echo": echo,
+    "get": get,
+    "idle": idle,
+    "broadcast": broadcast,
+    "consumer-broadcast": consumer_broadcast,
+    "consumer-echo": consumer_echo,
+    "handshake": handshake,
+    "consumer-idle": consumer_idle,
+    "view": view,
+    "join": join,
+}
 
 
 def main() -> int:
@@ -40,11 +64,12 @@ def main() -> int:
     if arguments.quick:
         settings = Settings(runs=1, seconds=1.0, quick=True, load_sleeps=arguments.load_sleeps)
     for name in arguments.only or QUESTIONS:
-        print(f"== {QUESTIONS[name].__doc__}", file=sys.stderr, flush=True)
-        answer = QUESTIONS[name].answer(settings)
+        question = QUESTIONS[name]
+        print(f"== {question.__doc__}", file=sys.stderr, flush=True)
+        answer = question.answer(settings)
         print(answer)
         if not settings.quick:
-            report.write_section(name, f"Measured {report.machine()}\n\n{answer}")
+            report.write_section(name, f"Measured {report.machine(question.CONTENDERS)}\n\n{answer}")
     return 0
 
 

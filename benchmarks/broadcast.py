@@ -25,7 +25,7 @@ def answer(settings: Settings) -> str:
         connected = 0
         with (
             running(server, "broadcast") as process,
-            Load(process, sleeps=settings.load_sleeps, payload_bytes=BROADCAST_BYTES) as load,
+            Load(process, sleeps=settings.load_sleeps, payload="x" * BROADCAST_BYTES) as load,
         ):
             for size in SIZES:
                 load.websockets(size - connected)

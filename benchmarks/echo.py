@@ -10,6 +10,7 @@ from benchmarks.load import Load
 from benchmarks.measure import Sample, Settings, alternated, measured
 from benchmarks.servers import ALL, RACEWAY, UVICORN, Server, running
 
+CONTENDERS = ALL
 CONNECTIONS = 8
 DEPTHS = (1, 16)
 ORIENTATION = {
@@ -28,7 +29,7 @@ def answer(settings: Settings) -> str:
     def once(server: Server) -> dict[str, Sample]:
         with (
             running(server, "echo") as process,
-            Load(process, sleeps=settings.load_sleeps, payload_bytes=ECHO_BYTES) as load,
+            Load(process, sleeps=settings.load_sleeps, payload="x" * ECHO_BYTES) as load,
         ):
             load.websockets(CONNECTIONS)
             return {
@@ -36,7 +37,7 @@ def answer(settings: Settings) -> str:
                 for depth in DEPTHS
             }
 
-    results = alternated(ALL, settings, once)
+    results = alternated(CONTENDERS, settings, once)
     lines = [
         report.Target(
             "echo, of Uvicorn's CPU",
@@ -48,5 +49,5 @@ def answer(settings: Settings) -> str:
     for depth in DEPTHS:
         orientation = ORIENTATION if depth == 1 else {}
         text += f"\n\n{CONNECTIONS} connections, {depth} in flight on each:\n\n"
-        text += report.cost_table(results, ALL, f"{depth}", orientation, "message")
+        text += report.cost_table(results, CONTENDERS, f"{depth}", orientation, "message")
     return f"{text}\n\n{report.notes(results)}"

@@ -1,6 +1,6 @@
 """What the event loop and the kernel cost alone: the least that any asyncio server pays.
 
-``python -m benchmarks.floor echo|hello|broadcast PORT`` serves on uvloop. It opens WebSockets properly, then
+``python -m benchmarks.floor echo|hello|broadcast|room|bare PORT`` serves on uvloop. It opens WebSockets properly, then
 knows the size of what the load generator sends and answers with bytes built beforehand: no parsing, no ASGI,
 no limits.
 """
@@ -22,6 +22,7 @@ ECHO_BYTES = 64
 MASKED_FRAME_BYTES = 2 + 4 + ECHO_BYTES
 ECHO_FRAME = bytes([0x81, ECHO_BYTES]) + b"x" * ECHO_BYTES
 BROADCAST_FRAME = bytes([0x81, 126]) + BROADCAST_BYTES.to_bytes(2, "big") + b"x" * BROADCAST_BYTES
+CLOSING_FRAME = bytes([0x88, 2]) + (1000).to_bytes(2, "big")
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
 
 
@@ -82,10 +83,31 @@ class Broadcast(asyncio.Protocol):
             await own_passes(len(self.writes))
 
 
+class Room(Broadcast):
+    """One broadcast for each message of a client, whatever it says."""
+
+    def data_received(self, data: bytes) -> None:
+        for write in self.writes:
+            write(BROADCAST_FRAME)
+
+
+class Bare(asyncio.Protocol):
+    """What a client sends is its closing frame; it gets one too."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(CLOSING_FRAME)
+        self.transport.close()
+
+
 PROTOCOLS: dict[str, Callable[[], asyncio.Protocol]] = {
     "hello": Hello,
     "echo": lambda: Handshake(Echo),
     "broadcast": lambda: Handshake(Broadcast),
+    "room": lambda: Handshake(Room),
+    "bare": lambda: Handshake(Bare),
 }
 
 

@@ -9,6 +9,7 @@ from benchmarks.load import Load
 from benchmarks.measure import Sample, Settings, alternated, measured
 from benchmarks.servers import ALL, GRANIAN, RACEWAY, UVICORN, Server, running
 
+CONTENDERS = ALL
 CONNECTIONS = 16
 ORIENTATION = {"Raceway": 9, "Uvicorn": 19.6, "Granian": 21, "Daphne": 150, "Hypercorn": 172}
 
@@ -47,9 +48,9 @@ def answer(settings: Settings) -> str:
             LOGGED: get(server, FEW_HEADERS, True),
         }
 
-    results = alternated(ALL, settings, once)
+    results = alternated(CONTENDERS, settings, once)
     cost = lambda sample: sample.server_us  # noqa: E731
-    best = min((UVICORN.name, GRANIAN.name), key=lambda name: results.median(name, FEW, cost))
+    best = results.best((UVICORN.name, GRANIAN.name), FEW, cost)
     logged = results.median(RACEWAY.name, LOGGED, cost) / results.median(RACEWAY.name, FEW, cost)
     text = "\n".join(
         [
@@ -60,5 +61,5 @@ def answer(settings: Settings) -> str:
     for variant in (FEW, BROWSER, LOGGED):
         orientation = ORIENTATION if variant == FEW else {}
         text += f"\n\n{CONNECTIONS} connections, {variant}:\n\n"
-        text += report.cost_table(results, ALL, variant, orientation, "request")
+        text += report.cost_table(results, CONTENDERS, variant, orientation, "request")
     return f"{text}\n\n{report.notes(results)}"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks import report
 from benchmarks.load import Load
-from benchmarks.measure import Settings, alternated, tree_private_kib
-from benchmarks.servers import ALL, RACEWAY, Server, running
+from benchmarks.measure import Results, Settings, alternated, tree_private_kib
+from benchmarks.servers import ALL, RACEWAY, Running, Server, running
 
 WARM_CONNECTIONS = 500  # stay open: what the server makes once is made, and no freed memory is used again
 CONNECTIONS = 5000
+CONTENDERS = ALL
 SETTLE_S = 2.0
 ORIENTATION = {"Raceway": 6, "Uvicorn": 20, "Daphne": 21, "Granian": 148}
 
@@ -30,25 +33,36 @@ def answer(settings: Settings) -> str:
 
     def once(server: Server) -> dict[str, Memory]:
         with running(server, "echo") as process, Load(process) as load:
-            load.websockets(WARM_CONNECTIONS)
-            time.sleep(SETTLE_S)
-            before = tree_private_kib(process.pid)
-            load.websockets(connections)
-            time.sleep(SETTLE_S)
-            return {"": Memory((tree_private_kib(process.pid) - before) / connections)}
+            return {"": memory_of(process, load, connections)}
 
-    results = alternated(ALL, settings, once, patience_s=0)
+    results = alternated(CONTENDERS, settings, once, patience_s=0)
+    target = report.Target("KiB per idle WebSocket", results.median(RACEWAY.name, "", kib), 8)
+    return f"{target}\n\n{memory_table(results, CONTENDERS, connections, ORIENTATION)}"
+
+
+def memory_of(process: Running, load: Load, connections: int) -> Memory:
+    """Open some sockets, and then those that count."""
+    load.websockets(WARM_CONNECTIONS)
+    time.sleep(SETTLE_S)
+    before = tree_private_kib(process.pid)
+    load.websockets(connections)
+    time.sleep(SETTLE_S)
+    return Memory((tree_private_kib(process.pid) - before) / connections)
+
+
+def kib(memory: Memory) -> float:
+    return memory.kib
+
+
+def memory_table(
+    results: Results[Memory], contenders: Sequence[Server], connections: int, orientation: dict[str, float]
+) -> str:
     rows = []
-    for server in ALL:
+    for server in contenders:
         runs = [memory.kib for memory in results.of.get((server.name, ""), ())]
-        measured = report.number(results.median(server.name, "", lambda memory: memory.kib))
+        median = report.number(results.median(server.name, "", kib))
         spread = f"{min(runs):.1f} to {max(runs):.1f}" if runs else "**FAILED**"
-        rows.append(
-            [server.name, measured, spread, report.number(ORIENTATION.get(server.name, float("nan")))]
-        )
-    target = report.Target(
-        "KiB per idle WebSocket", results.median(RACEWAY.name, "", lambda memory: memory.kib), 8
-    )
+        rows.append([server.name, median, spread, report.number(orientation.get(server.name, math.nan))])
     head = ["server", "KiB per connection", "lowest to highest", "orientation"]
     beyond = f"{connections:,} connections beyond the first {WARM_CONNECTIONS}"
-    return f"{target}\n\n{beyond}:\n\n{report.table(head, rows)}"
+    return f"{beyond}:\n\n{report.table(head, rows)}"

@@ -1,14 +1,18 @@
 /* The load generator: many client connections in one thread, cheap enough to be slower for no server.
  *
- *     load spin|sleep PORT PAYLOAD_BYTES REQUEST
+ *     load spin|sleep PORT REQUEST PATH HEADERS
  *
- * takes commands on stdin, one per line, and answers each with one line of JSON on stdout:
+ * takes commands on stdin, one per line, and answers each with one line of JSON on stdout. WebSockets are opened
+ * at PATH, with HEADERS, each of which ends with CRLF, besides those that RFC 6455 asks for.
  *
- *     websockets N        open N more WebSocket connections, one after the other
- *     keepalives N        open N more HTTP connections and make REQUEST once on each
- *     echo SECONDS DEPTH  keep DEPTH text messages in flight on each WebSocket, then wait for the last answer
- *     get SECONDS         keep one REQUEST in flight on each HTTP connection, then wait for the last answer
- *     broadcast COUNT     send the text COUNT on the first WebSocket, then receive COUNT messages on each
+ *     payload TEXT           the message that is sent and expected from now on
+ *     websockets N           open N more WebSocket connections, one after the other
+ *     keepalives N           open N more HTTP connections and make REQUEST once on each
+ *     echo SECONDS DEPTH     keep DEPTH messages in flight on each WebSocket, then wait for the last answer
+ *     get SECONDS            keep one REQUEST in flight on each HTTP connection, then wait for the last answer
+ *     broadcast COUNT        send the text COUNT on the first WebSocket, then receive COUNT messages on each
+ *     publish SECONDS TEXT   send TEXT on the first WebSocket, receive one message on each, and so on
+ *     handshakes SECONDS N   N at a time, open a WebSocket, close it with 1000, wait for the server's end, and so on
  *
  * Every answer is checked: type, length and (where it arrives in one piece) content. Anything unexpected is
  * {"error": "..."} and exit status 1. Pings are answered.
@@ -34,6 +38,7 @@
 #include <unistd.h>
 
 enum { MAX_CONNECTIONS = 60000, MAX_DEPTH = 64, MAX_PAYLOAD = 1024, MAX_EVENTS = 256, SILENCE_MS = 10000 };
+enum { MAX_OPENINGS = 64, MAX_HEAD = 2048 };
 enum { TEXT = 1, CLOSE = 8, PING = 9, PONG = 10 };
 
 struct connection {
@@ -55,6 +60,9 @@ static int port;
 static const char *request;
 static size_t request_bytes;
 static size_t expected_answer_bytes;
+static uint8_t expected_last_byte;
+static char handshake[MAX_HEAD];
+static size_t handshake_bytes;
 static size_t payload_bytes;
 static char payload[MAX_PAYLOAD];
 static uint8_t frames[MAX_DEPTH * (MAX_PAYLOAD + 8)]; /* MAX_DEPTH times the same masked text frame */
@@ -158,9 +166,8 @@ static size_t receive(struct connection *c) {
 
 /* ---- opening ---- */
 
-static struct connection *connect_one(void) {
-    if (connection_count == MAX_CONNECTIONS) fail("more than %d connections", MAX_CONNECTIONS);
-    struct connection *c = &connections[connection_count];
+static void connect_at(int index) {
+    struct connection *c = &connections[index];
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     struct timeval patience = {.tv_sec = SILENCE_MS / 1000};
@@ -170,10 +177,14 @@ static struct connection *connect_one(void) {
     setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     if (connect(c->fd, (void *)&address, sizeof address)) fail("connect: %s", strerror(errno));
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    struct epoll_event event = {.events = EPOLLIN, .data.u32 = connection_count};
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = index};
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &event)) fail("epoll_ctl: %s", strerror(errno));
-    connection_count++;
-    return c;
+}
+
+static struct connection *connect_one(void) {
+    if (connection_count == MAX_CONNECTIONS) fail("more than %d connections", MAX_CONNECTIONS);
+    connect_at(connection_count);
+    return &connections[connection_count++];
 }
 
 /* Read on until the head of an HTTP answer is in the buffer; return its bytes, and all bytes read. */
@@ -193,18 +204,26 @@ static size_t receive_head(struct connection *c, size_t *read_bytes) {
     }
 }
 
+static void build_handshake(const char *path, const char *headers) {
+    int bytes = snprintf(handshake, sizeof handshake,
+                         "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n%s\r\n",
+                         path, port, headers);
+    if (bytes >= (int)sizeof handshake) fail("PATH and HEADERS are too long");
+    handshake_bytes = bytes;
+}
+
+static void require_opened(const char *head) {
+    if (strncmp(head, "HTTP/1.1 101 ", 13)) fail("handshake refused: %.12s", head);
+    if (!strstr(head, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")) fail("wrong Sec-WebSocket-Accept");
+}
+
 static void open_websocket(void) {
     struct connection *c = connect_one();
-    char handshake[512];
     size_t read_bytes;
-    int bytes = snprintf(handshake, sizeof handshake,
-                         "GET / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
-                         port);
-    send_all(c, handshake, bytes);
+    send_all(c, handshake, handshake_bytes);
     size_t head = receive_head(c, &read_bytes);
-    if (strncmp((char *)buffer, "HTTP/1.1 101 ", 13)) fail("handshake refused: %.12s", buffer);
-    if (!strstr((char *)buffer, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")) fail("wrong Sec-WebSocket-Accept");
+    require_opened((char *)buffer);
     messages_in(c, buffer + head, read_bytes - head);
 }
 
@@ -215,9 +234,19 @@ static void open_keepalive(void) {
     size_t head = receive_head(c, &read_bytes);
     if (strncmp((char *)buffer, "HTTP/1.1 200 ", 13)) fail("not answered with 200: %.12s", buffer);
     char *length = strcasestr((char *)buffer, "\r\ncontent-length:");
-    if (!length || length > (char *)buffer + head) fail("an answer without Content-Length");
-    expected_answer_bytes = head + strtoul(length + 17, NULL, 10);
-    while (read_bytes < expected_answer_bytes) read_bytes += receive(c);
+    if (length && length < (char *)buffer + head) {
+        expected_answer_bytes = head + strtoul(length + 17, NULL, 10);
+        expected_last_byte = 'o';
+        while (read_bytes < expected_answer_bytes) read_bytes += receive(c);
+    } else { /* chunked, without trailers (RFC 9112 section 7.1) */
+        while (read_bytes < head + 5 || memcmp(buffer + read_bytes - 5, "0\r\n\r\n", 5)) {
+            ssize_t got = recv(c->fd, buffer + read_bytes, sizeof buffer - read_bytes, 0);
+            if (got <= 0) fail("neither Content-Length nor a last chunk");
+            read_bytes += got;
+        }
+        expected_answer_bytes = read_bytes;
+        expected_last_byte = '\n';
+    }
 }
 
 /* ---- loading ---- */
@@ -296,7 +325,7 @@ static struct result get(double seconds) {
             c->answer_bytes += got;
             if (c->answer_bytes < expected_answer_bytes) continue;
             if (c->answer_bytes > expected_answer_bytes) fail("answers of different lengths");
-            if (memcmp(buffer + got - 1, "o", 1)) fail("wrong body");
+            if (buffer[got - 1] != expected_last_byte) fail("wrong body");
             c->answer_bytes = 0;
             result.messages++;
             if (going_on) send_all(c, request, request_bytes);
@@ -325,6 +354,83 @@ static struct result broadcast(long count) {
     return end(result);
 }
 
+static struct result publish(double seconds, const char *text) {
+    struct epoll_event events[MAX_EVENTS];
+    struct result result = begin();
+    uint8_t frame[160];
+    size_t bytes = build_frame(frame, TEXT, text, strlen(text));
+    int going_on = 1;
+    while (going_on) {
+        long wanted = result.messages + connection_count;
+        send_all(&connections[0], frame, bytes);
+        while (result.messages < wanted) {
+            int ready = wait_events(events);
+            for (int i = 0; i < ready; i++) {
+                struct connection *c = &connections[events[i].data.u32];
+                result.messages += messages_in(c, buffer, receive(c));
+            }
+        }
+        if (result.messages > wanted) fail("%ld messages instead of %ld", result.messages, wanted);
+        going_on = busy_since - result.wall_s < seconds;
+    }
+    return end(result);
+}
+
+/* What has arrived of the answer to a handshake, then of the server's closing frame. */
+static struct opening {
+    char arrived[MAX_HEAD];
+    size_t bytes;
+    int is_open;
+} openings[MAX_OPENINGS];
+
+static void begin_opening(int index) {
+    openings[index].bytes = 0;
+    openings[index].is_open = 0;
+    connect_at(index);
+    send_all(&connections[index], handshake, handshake_bytes);
+}
+
+static struct result handshakes(double seconds, int at_a_time) {
+    struct epoll_event events[MAX_EVENTS];
+    uint8_t frame[16];
+    size_t frame_size = build_frame(frame, CLOSE, "\x03\xe8", 2);
+    int going_on, open = at_a_time;
+    if (connection_count) fail("there are open connections");
+    if (at_a_time < 1 || at_a_time > MAX_OPENINGS) fail("1 to %d at a time", MAX_OPENINGS);
+    struct result result = begin();
+    for (int i = 0; i < at_a_time; i++) begin_opening(i);
+    while (open) {
+        int count = wait_events(events);
+        going_on = busy_since - result.wall_s < seconds;
+        for (int i = 0; i < count; i++) {
+            int index = events[i].data.u32;
+            struct connection *c = &connections[index];
+            struct opening *o = &openings[index];
+            ssize_t got = recv(c->fd, o->arrived + o->bytes, MAX_HEAD - 1 - o->bytes, 0);
+            if (got < 0) fail("recv: %s", strerror(errno));
+            o->arrived[o->bytes += got] = 0;
+            if (got && !o->is_open) {
+                char *head_end = strstr(o->arrived, "\r\n\r\n");
+                if (!head_end && o->bytes == MAX_HEAD - 1) fail("endless answer");
+                if (!head_end) continue;
+                require_opened(o->arrived);
+                if (head_end + 4 != o->arrived + o->bytes) fail("a message before the end");
+                o->is_open = 1;
+                o->bytes = 0;
+                send_all(c, frame, frame_size);
+            } else if (!got) {
+                if (!o->is_open) fail("the server ended a connection: %.12s", o->arrived);
+                if (o->bytes != 4 || memcmp(o->arrived, "\x88\x02\x03\xe8", 4)) fail("no answer to 1000");
+                close(c->fd);
+                result.messages++;
+                if (going_on) begin_opening(index);
+                else open--;
+            }
+        }
+    }
+    return end(result);
+}
+
 /* ---- commands ---- */
 
 static void print_result(struct result result) {
@@ -337,29 +443,39 @@ static void open_many(void (*open_one)(void), int count) {
     printf("{\"connections\": %d}\n", connection_count);
 }
 
+static void set_payload(const char *text) {
+    payload_bytes = strlen(text);
+    if (payload_bytes > MAX_PAYLOAD) fail("payload above %d bytes", MAX_PAYLOAD);
+    memcpy(payload, text, payload_bytes);
+    frame_bytes = build_frame(frames, TEXT, payload, payload_bytes);
+    for (int i = 1; i < MAX_DEPTH; i++) memcpy(frames + i * frame_bytes, frames, frame_bytes);
+    printf("{\"payload_bytes\": %zu}\n", payload_bytes);
+}
+
 int main(int argc, char **argv) {
-    char line[128];
+    char line[MAX_PAYLOAD + 128];
+    char text[128];
     double seconds;
     long count;
     int depth;
     setvbuf(stdout, NULL, _IOLBF, 0);
-    if (argc != 5) fail("usage: load spin|sleep PORT PAYLOAD_BYTES REQUEST");
+    if (argc != 6) fail("usage: load spin|sleep PORT REQUEST PATH HEADERS");
     spins = strcmp(argv[1], "spin") == 0;
     port = atoi(argv[2]);
-    payload_bytes = strtoul(argv[3], NULL, 10);
-    request = argv[4];
+    request = argv[3];
     request_bytes = strlen(request);
-    if (payload_bytes > MAX_PAYLOAD) fail("payload above %d bytes", MAX_PAYLOAD);
-    memset(payload, 'x', payload_bytes);
-    frame_bytes = build_frame(frames, TEXT, payload, payload_bytes);
-    for (int i = 1; i < MAX_DEPTH; i++) memcpy(frames + i * frame_bytes, frames, frame_bytes);
+    build_handshake(argv[4], argv[5]);
     epoll = epoll_create1(0);
     while (fgets(line, sizeof line, stdin)) {
-        if (sscanf(line, "websockets %ld", &count) == 1) open_many(open_websocket, count);
+        line[strcspn(line, "\n")] = 0;
+        if (strncmp(line, "payload ", 8) == 0) set_payload(line + 8);
+        else if (sscanf(line, "websockets %ld", &count) == 1) open_many(open_websocket, count);
         else if (sscanf(line, "keepalives %ld", &count) == 1) open_many(open_keepalive, count);
         else if (sscanf(line, "echo %lf %d", &seconds, &depth) == 2) print_result(echo(seconds, depth));
         else if (sscanf(line, "get %lf", &seconds) == 1) print_result(get(seconds));
         else if (sscanf(line, "broadcast %ld", &count) == 1) print_result(broadcast(count));
+        else if (sscanf(line, "publish %lf %120s", &seconds, text) == 2) print_result(publish(seconds, text));
+        else if (sscanf(line, "handshakes %lf %d", &seconds, &depth) == 2) print_result(handshakes(seconds, depth));
         else fail("unknown command");
     }
     return 0;

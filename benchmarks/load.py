@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -50,15 +51,25 @@ class Load:
     """One generator process and its connections to one server; leaving the context closes them."""
 
     def __init__(
-        self, server: Running, *, sleeps: bool = False, payload_bytes: int = 0, request: str = ""
+        self,
+        server: Running,
+        *,
+        sleeps: bool = False,
+        payload: str = "",
+        request: str = "",
+        path: str = "/",
+        headers: Mapping[str, str] | None = None,
     ) -> None:
+        lines = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         self.process = subprocess.Popen(
-            [build(), "sleep" if sleeps else "spin", str(server.port), str(payload_bytes), request],
+            [build(), "sleep" if sleeps else "spin", str(server.port), request, path, lines],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             preexec_fn=pin(LOAD_CORE),
         )
+        if payload:
+            self.expect(payload)
 
     def __enter__(self) -> Load:
         return self
@@ -68,6 +79,10 @@ class Load:
     ) -> None:
         self.process.kill()
         self.process.communicate()
+
+    def expect(self, payload: str) -> None:
+        """From now on this is what messages say, those that are sent and those that arrive."""
+        self._command(f"payload {payload}")
 
     def websockets(self, count: int) -> None:
         self._command(f"websockets {count}")
@@ -83,6 +98,12 @@ class Load:
 
     def broadcast(self, count: int) -> Loaded:
         return Loaded(**self._command(f"broadcast {count}"))
+
+    def publish(self, seconds: float, text: str) -> Loaded:
+        return Loaded(**self._command(f"publish {seconds} {text}"))
+
+    def handshakes(self, seconds: float, at_a_time: int) -> Loaded:
+        return Loaded(**self._command(f"handshakes {seconds} {at_a_time}"))
 
     def _command(self, line: str) -> dict[str, Any]:
         assert self.process.stdin is not None

@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -45,10 +45,15 @@ class Sample:
     load_busy_s: float
     others_cpu_s: float
     writes: int
+    redis_cpu_s: float = 0.0
 
     @property
     def server_us(self) -> float:
         return self.server_cpu_s / self.messages * 1e6
+
+    @property
+    def redis_us(self) -> float:
+        return self.redis_cpu_s / self.messages * 1e6
 
     @property
     def load_us(self) -> float:
@@ -91,6 +96,10 @@ class Results(Generic[R]):
         values = [figure(result) for result in self.of.get((contender, variant), ())]
         return statistics.median(values) if values else math.nan
 
+    def best(self, contenders: Iterable[str], variant: str, figure: Callable[[R], float]) -> str:
+        """The contender with the lowest median; any of them if all failed."""
+        return min(contenders, key=lambda name: _last_if_nan(self.median(name, variant, figure)))
+
     def ratio(self, contender: str, reference: str, variant: str, figure: Callable[[R], float]) -> float:
         """The median over the rounds of one contender's figure divided by the other's in the same round."""
         pairs = zip(
@@ -98,6 +107,10 @@ class Results(Generic[R]):
         )
         values = [figure(one) / figure(other) for one, other in pairs]
         return statistics.median(values) if values else math.nan
+
+
+def _last_if_nan(value: float) -> float:
+    return math.inf if math.isnan(value) else value
 
 
 # ---- processes ----
@@ -189,13 +202,21 @@ def measured(server: Running, load: Load, run: Callable[[], Loaded]) -> Sample:
     busy = _cores()["cpu"][0]
     harness = time.process_time()
     writes = _writes(server.pid)
+    redis_cpu_s = _redis_cpu_s(server)
     cpu = tree_cpu_s(server.pid)
     loaded = run()
     server_cpu_s = tree_cpu_s(server.pid) - cpu
+    redis_cpu_s = _redis_cpu_s(server) - redis_cpu_s
     writes = _writes(server.pid) - writes
-    ours = server_cpu_s + loaded.cpu_s + time.process_time() - harness
+    ours = server_cpu_s + redis_cpu_s + loaded.cpu_s + time.process_time() - harness
     others_cpu_s = _cores()["cpu"][0] - busy - ours
-    return Sample(loaded.messages, loaded.wall_s, server_cpu_s, loaded.busy_s, others_cpu_s, writes)
+    return Sample(
+        loaded.messages, loaded.wall_s, server_cpu_s, loaded.busy_s, others_cpu_s, writes, redis_cpu_s
+    )
+
+
+def _redis_cpu_s(server: Running) -> float:
+    return 0.0 if server.redis_pid is None else tree_cpu_s(server.redis_pid)
 
 
 def alternated(

@@ -6,7 +6,7 @@ import datetime
 import math
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,9 +26,9 @@ class Target:
 
     def __str__(self) -> str:
         if math.isnan(self.measured):
-            return f"- **not measured**: {self.text}: at most {self.at_most:g}"
+            return f"- **not measured**: {self.text}: at most {number(self.at_most)}"
         verdict = "met" if self.measured <= self.at_most else "MISSED"
-        return f"- **{verdict}**: {self.text}: {self.measured:.2f}, at most {self.at_most:g}"
+        return f"- **{verdict}**: {self.text}: {number(self.measured)}, at most {number(self.at_most)}"
 
 
 def number(value: float) -> str:
@@ -54,6 +54,9 @@ def cost_table(
     """CPU per message of each contender, with what one must know to trust it."""
     head = ["server", f"CPU µs per {unit}", "lowest to highest", "of Raceway's", f"{unit}s per second"]
     head += ["server's core busy", "generator's µs", "orientation"]
+    has_redis = any(contender.has_redis for contender in contenders)
+    if has_redis:
+        head.insert(2, "Redis' µs")
     rows = []
     for contender in contenders:
         name = contender.name
@@ -76,6 +79,9 @@ def cost_table(
                 number(orientation.get(name, math.nan)),
             ]
         )
+        if has_redis:
+            beside = results.median(name, variant, lambda sample: sample.redis_us)
+            rows[-1].insert(2, number(beside) if contender.has_redis else "-")
     return table(head, rows)
 
 
@@ -86,12 +92,17 @@ def notes(results: Results[Sample]) -> str:
     return f"**{results.disturbed_runs} runs were disturbed by other processes, and so when repeated.**"
 
 
-def machine() -> str:
+def machine(contenders: Collection[servers.Server]) -> str:
     """Where and with what the figures were taken."""
-    versions = ", ".join(f"{server.distribution} {servers.version(server)}" for server in servers.ALL)
+    versions: dict[str, str] = {}
+    for contender in contenders:
+        versions |= servers.versions(contender)
+    if any(contender.has_redis for contender in contenders):
+        versions["redis-server"] = servers.redis_version()
     return (
         f"{datetime.date.today():%Y-%m-%d}; {os.cpu_count()} cores ({_processor()}), "
-        f"Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}; {versions}."
+        f"Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}; "
+        f"{', '.join(f'{name} {version}' for name, version in versions.items())}."
     )
 
 

@@ -1,0 +1,75 @@
+"""What do joining and leaving a group of 10 to 10,000 cost, and a group's message, in the memory layers alone?"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass, replace
+
+from benchmarks import report
+from benchmarks.measure import Results, Settings, alternated
+from benchmarks.servers import CHANNELS_IN_MEMORY, CONSUMERS, HERE, SERVER_CORE, Server, pin
+
+OPENED = replace(CONSUMERS, module="raceway.layers.memory.MemoryLayer")
+NAMED = replace(OPENED, name="Raceway, by receive()")
+CHANNELS = replace(
+    CHANNELS_IN_MEMORY[0],
+    name="Channels",
+    distributions=("channels",),
+    module="channels.layers.InMemoryChannelLayer",
+)
+CONTENDERS = (OPENED, NAMED, CHANNELS)
+SIZES = (10, 1_000, 10_000)
+SEND = "send"
+MEMBERS = 1_000
+GROWTH = 1.2
+
+
+@dataclass(frozen=True)
+class Cost:
+    """CPU microseconds of the process that did nothing else."""
+
+    us: float
+    disturbance: float = 0.0  # other processes hardly change it
+
+
+def answer(settings: Settings) -> str:
+    """Measure, and answer in Markdown."""
+
+    def once(server: Server) -> dict[str, Cost]:
+        way = "open" if server is OPENED else "receive"
+        command = [server.python, "-m", "benchmarks.layer", server.module, way, f"{settings.seconds / 4}"]
+        done = subprocess.run(
+            [*command, f"{MEMBERS}", *map(str, SIZES)],
+            cwd=HERE.parent,
+            capture_output=True,
+            text=True,
+            check=False,
+            preexec_fn=pin(SERVER_CORE),
+        )
+        if done.returncode:
+            raise RuntimeError(done.stderr[-2000:].strip())
+        return {variant: Cost(us) for variant, us in json.loads(done.stdout).items()}
+
+    results = alternated(CONTENDERS, settings, once)
+    growth = results.median(OPENED.name, f"{SIZES[-1]}", us) / results.median(OPENED.name, f"{SIZES[0]}", us)
+    target = report.Target(
+        f"joining and leaving as one of {SIZES[-1]:,}, of one of {SIZES[0]}", growth, GROWTH
+    )
+    head = ["layer", *(f"join and leave, {size:,} members" for size in SIZES)]
+    head.append(f"message to {MEMBERS:,} members, per delivery")
+    rows = [
+        [server.name, *(_cell(results, server, variant) for variant in (*map(str, SIZES), SEND))]
+        for server in CONTENDERS
+    ]
+    return f"{target}\n\nCPU µs:\n\n{report.table(head, rows)}"
+
+
+def us(cost: Cost) -> float:
+    return cost.us
+
+
+def _cell(results: Results[Cost], server: Server, variant: str) -> str:
+    if server.name in results.failures:
+        return "**FAILED**"
+    return report.number(results.median(server.name, variant, us))
