@@ -1,21 +1,29 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY, user_logged_in, user_logged_out
+from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY, alogout, user_logged_in, user_logged_out
 from django.contrib.auth import login as django_login
+from django.contrib.auth import logout as django_logout
 from django.contrib.sessions.backends.db import SessionStore
-from django.db import connections
+from django.db import connections, transaction
 from django.http import HttpRequest
 from django.test import override_settings
 
-from raceway.auth import AuthMiddlewareStack, get_user, login, logout
+from raceway import User as SocketsOf
+from raceway.auth import AuthMiddlewareStack, close_sockets_of_session, get_user, login, logout
 from raceway.consumers import AsyncWebsocketConsumer, WebsocketConsumer
-from tests.consumers.driver import Socket
-from tests.project.database import User, make_user
+from raceway.errors import LayerUnavailable
+from raceway.layers.memory import MemoryLayer
+from raceway.threads import LentThread
+from tests.consumers.driver import Socket, until
+from tests.project.database import AnonymousUser, User, make_user
 from tests.routing.calls import call, note
+
+LOGGED_OUT = {"type": "websocket.close", "code": 4401, "reason": "logged out"}
 
 
 @pytest.fixture
@@ -147,16 +155,17 @@ async def test_login_and_logout(leela: User, signals: list[Any]) -> None:
     assert user == leela
     assert await user_at_handshake(key) == "leela"  # it was saved
     socket.say("out")
-    await socket.text()
+    assert await socket.next() == LOGGED_OUT
+    await socket.end()
     assert done[1][0].is_anonymous
     assert await user_at_handshake(key) == "nobody"
-    await socket.goodbye()
     assert signals == [("in", "leela"), ("out", "leela")]
 
 
-async def test_login_takes_the_user_of_the_scope_or_says_that_there_is_none() -> None:
+@pytest.mark.parametrize("user", [None, AnonymousUser()])
+async def test_login_takes_the_user_of_the_scope_or_says_that_there_is_none(user: Any) -> None:
     scope, _ = await call(AuthMiddlewareStack(note("x")))
-    scope["user"] = None
+    scope["user"] = user
     with pytest.raises(
         ValueError, match="User must be passed as an argument or must be present in the scope"
     ):
@@ -183,3 +192,189 @@ async def test_users_in_def_handlers(leelas_session: str) -> None:
     await socket.connect()
     assert await socket.text() == "leela"
     await socket.goodbye()
+
+
+class Quiet(AsyncWebsocketConsumer):
+    """Accepts, and says nothing."""
+
+
+async def signed_in(key: str, consumer: Any = Quiet) -> Socket:
+    socket = Socket(AuthMiddlewareStack(consumer.as_asgi()), lane=True, headers=headers(key))
+    assert await socket.connect() == {"type": "websocket.accept"}
+    return socket
+
+
+async def test_a_users_sockets_are_reached_from_anywhere(leela: User, leelas_session: str) -> None:
+    """``User(leela).broadcast`` reaches each of her sessions' sockets, and nobody else's."""
+    hers = [await signed_in(leelas_session), await signed_in(await in_thread(session_of, leela))]
+    fry = await in_thread(make_user, "fry")
+    his = await signed_in(await in_thread(session_of, fry))
+    await in_thread(SocketsOf(leela).broadcast, "hello leela")
+    await SocketsOf(fry.pk).abroadcast("hello fry")
+    assert [await socket.text() for socket in (*hers, his)] == ["hello leela", "hello leela", "hello fry"]
+    for socket in (*hers, his):
+        await socket.goodbye()
+    assert not any(socket.sent for socket in (*hers, his))
+
+
+async def in_thread(function: Any, *args: Any) -> Any:
+    """Call as a view does, in a thread that then closes its database connections."""
+
+    def call() -> Any:
+        try:
+            return function(*args)
+        finally:
+            connections.close_all()
+
+    return await asyncio.to_thread(call)
+
+
+def request_of(key: str, user: Any = None) -> HttpRequest:
+    request = HttpRequest()
+    request.session = SessionStore(key)
+    request.user = user
+    return request
+
+
+async def test_logging_out_anywhere_closes_the_sockets_of_that_session_only(
+    leela: User, leelas_session: str
+) -> None:
+    sockets = [await signed_in(leelas_session), await signed_in(leelas_session)]
+    other = await signed_in(await in_thread(session_of, leela))
+    await in_thread(django_logout, request_of(leelas_session, leela))
+    for socket in sockets:
+        assert await socket.next() == LOGGED_OUT
+        await socket.end()
+    await SocketsOf(leela).abroadcast("still here")
+    assert await other.text() == "still here"
+    await other.goodbye()
+
+
+async def test_an_async_views_logout_closes_them_too(leelas_session: str) -> None:
+    socket = await signed_in(leelas_session)
+    await alogout(request_of(leelas_session))
+    assert await socket.next() == LOGGED_OUT
+    await socket.end()
+
+
+async def test_a_socket_that_comes_back_at_once_finds_no_session(leelas_session: str) -> None:
+    """Django's signal comes before the session has ended; the sockets are closed after."""
+    at_close: list[str] = []
+
+    class Returning(AsyncWebsocketConsumer):
+        async def disconnect(self, code):
+            at_close.append(await user_at_handshake(leelas_session))
+
+    socket = await signed_in(leelas_session, Returning)
+    await alogout(request_of(leelas_session))
+    await until(lambda: at_close)
+    assert at_close == ["nobody"]
+    await socket.end()
+
+
+async def test_a_logout_that_is_rolled_back_closes_nothing(leela: User, leelas_session: str) -> None:
+    socket = await signed_in(leelas_session)
+
+    def log_out(commit: bool) -> None:
+        with transaction.atomic():
+            django_logout(request_of(leelas_session, leela))
+            SocketsOf(leela).broadcast("not yet", immediate=True)
+            if not commit:
+                transaction.set_rollback(True)
+
+    await in_thread(log_out, False)
+    await in_thread(log_out, True)
+    assert [await socket.text(), await socket.text(), await socket.next()] == [
+        "not yet",
+        "not yet",
+        LOGGED_OUT,
+    ]
+    await socket.end()
+
+
+async def test_a_session_can_be_ended_without_a_request(leelas_session: str) -> None:
+    socket = await signed_in(leelas_session)
+    await in_thread(close_sockets_of_session, leelas_session)
+    assert await socket.next() == LOGGED_OUT
+    await socket.end()
+
+
+@override_settings(CHANNEL_LAYERS={"default": {"BACKEND": "tests.test_auth.Broken"}})
+@pytest.mark.parametrize("log_out", [alogout, lambda request: in_thread(django_logout, request)])
+async def test_without_a_broker_one_logs_out_all_the_same(
+    log_out: Any, leelas_session: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await log_out(request_of(leelas_session))
+    assert await in_thread(stored, leelas_session) == {}
+    assert "The sockets of a session that has ended could not be closed" in caplog.text
+
+
+class Broken(MemoryLayer):
+    """A layer whose broker does not answer."""
+
+    def publish_from_thread(self, *args: Any, **kwargs: Any) -> None:
+        raise LayerUnavailable("no broker")
+
+    def start_publish(self, *args: Any, **kwargs: Any) -> Any:
+        raise LayerUnavailable("no broker")
+
+
+async def test_logging_in_as_somebody_else_over_the_socket_leaves_the_first_ones_group(
+    leela: User, leelas_session: str
+) -> None:
+    fry = await in_thread(make_user, "fry")
+
+    class Switch(AsyncWebsocketConsumer):
+        async def receive(self, text_data=None, bytes_data=None):
+            await login(self.scope, fry)
+            await self.send("switched")
+
+    socket = await signed_in(leelas_session, Switch)
+    socket.say("switch")
+    assert await socket.text() == "switched"
+    await SocketsOf(leela).abroadcast("for leela")
+    await in_thread(close_sockets_of_session, leelas_session)
+    await SocketsOf(fry).abroadcast("for fry")
+    assert await socket.text() == "for fry"
+    await socket.goodbye()
+
+
+async def test_receivers_of_djangos_signals_see_the_handshake_as_a_request(leela: User) -> None:
+    seen: list[Any] = []
+
+    def receiver(request: HttpRequest, **kwargs: Any) -> None:
+        seen.append(
+            (request.META["REMOTE_ADDR"], request.headers["user-agent"], request.COOKIES, request.path)
+        )
+
+    scope, _ = await call(
+        AuthMiddlewareStack(note("x")),
+        path="/chat/",
+        client=("192.0.2.1", 5000),
+        headers=[(b"user-agent", b"curl"), (b"cookie", b"theme=dark")],
+    )
+    user_logged_in.connect(receiver)
+    try:
+        await login(scope, leela)
+    finally:
+        user_logged_in.disconnect(receiver)
+    assert seen == [("192.0.2.1", "curl", {"theme": "dark"}, "/chat/")]
+
+
+async def test_session_and_user_take_one_visit_to_a_thread(
+    leelas_session: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visits = 0
+    submit = LentThread.submit
+
+    def count(self: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal visits
+        visits += 1
+        return submit(self, *args, **kwargs)
+
+    monkeypatch.setattr(LentThread, "submit", count)
+    socket = await signed_in(leelas_session)
+    await socket.goodbye()
+    assert visits == 1
+    assert await user_at_handshake(None) == "nobody"
+    assert visits == 1

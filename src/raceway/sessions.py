@@ -2,43 +2,221 @@
 
 from __future__ import annotations
 
-from functools import cache
+import time
+from collections.abc import Awaitable, MutableMapping
+from datetime import datetime, timedelta
+from functools import cache, partial
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.http import parse_cookie
+from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
+from django.http import HttpResponse, parse_cookie
+from django.utils.http import http_date
 
 from raceway.conf import on_change
 from raceway.routing import ConnectMiddleware
-from raceway.types import ASGIApplication, Scope
+from raceway.routing.begin import begin
+from raceway.types import ASGIApplication, Event, Prepare, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from django.contrib.sessions.backends.base import SessionBase
 
 
 class CookieMiddleware(ConnectMiddleware):
     """``scope["cookies"]``: the client's cookies by name."""
 
     async def prepare(self, scope: Scope) -> None:
+        if "headers" not in scope:
+            raise ValueError(f"A {scope['type']!r} scope has no headers, and so no cookies.")
         scope["cookies"] = cookies_of(scope)
+
+    @classmethod
+    def set_cookie(
+        cls,
+        message: Event,
+        key: str,
+        value: str = "",
+        max_age: int | timedelta | None = None,
+        expires: str | datetime | None = None,
+        path: str = "/",
+        domain: str | None = None,
+        secure: bool = False,
+        httponly: bool = False,
+        samesite: Literal["Lax", "Strict", "None", False] | None = "Lax",
+    ) -> None:
+        """Add a cookie to ``message``: an ``http.response.start`` or a ``websocket.accept``.
+
+        ``max_age`` is in seconds; ``expires`` is a date of HTTP or a ``datetime``, in UTC if it is naive. The rules
+        are those of Django's ``HttpResponse.set_cookie``: a ``datetime`` and ``max_age`` together are a ``ValueError``.
+        """
+        response = HttpResponse()
+        response.set_cookie(key, value, max_age, expires, path, domain, secure, httponly, samesite)
+        _add_header(message, b"set-cookie", response.cookies[key].OutputString().encode("ascii"))
+
+    @classmethod
+    def delete_cookie(
+        cls,
+        message: Event,
+        key: str,
+        path: str = "/",
+        domain: str | None = None,
+        samesite: Literal["Lax", "Strict", "None"] | None = None,
+    ) -> None:
+        """Have the client forget a cookie; ``path`` and ``domain`` must be what it was set with."""
+        response = HttpResponse()
+        response.delete_cookie(key, path, domain, samesite)
+        _add_header(message, b"set-cookie", response.cookies[key].OutputString().encode("ascii"))
 
 
 class SessionMiddleware(ConnectMiddleware):
     """``scope["session"]``: Django's session of the client's cookie; an empty one without it.
 
-    It reads nothing from the database by itself: await ``session.aget(...)``, or use it in a ``def`` handler.
-    Over a WebSocket no cookie can be set, so changes want ``await session.asave()``.
+    It reads nothing from the database by itself: await ``session.aget(...)``, or use it in a ``def`` handler. A
+    session that was changed is saved: over HTTP before the response begins, with its cookie, by the rules of
+    Django's own middleware; over a WebSocket at the end of the handshake and at the end of the connection, and only
+    the keys that were changed, since other requests change the session meanwhile. A WebSocket sets no cookie, so a
+    session that came without one is not kept. ``await session.asave()`` saves at any moment.
     """
+
+    def raceway_begin(
+        self, scope: Scope, receive: Receive, send: Send, prepare: Prepare | None = None
+    ) -> Awaitable[None]:
+        """What ``__call__`` does, without staying on the stack of a WebSocket."""
+        if scope["type"] != "http" or "session" in scope:
+            return super().raceway_begin(scope, receive, send, prepare)
+        response = SessionResponse(send)
+        return begin(
+            self.inner, scope, receive, response.send, partial(self._prepare_http, response, prepare)
+        )
 
     async def prepare(self, scope: Scope) -> None:
         if "session" in scope:
             return
         if "cookies" not in scope:
             raise ValueError("No cookies in the scope: SessionMiddleware goes inside CookieMiddleware.")
-        scope["session"] = session_store()(scope["cookies"].get(settings.SESSION_COOKIE_NAME))
+        session = session_store()(scope["cookies"].get(settings.SESSION_COOKIE_NAME))
+        scope["session"] = session
+        if scope["type"] == "websocket" and session.session_key is not None:
+            scope["raceway.save"] = SessionSaver(session)
+
+    async def _prepare_http(self, response: SessionResponse, outer: Prepare | None, scope: Scope) -> Scope:
+        scope = dict(scope) if outer is None else await outer(scope)
+        if "session" not in scope:  # the outermost one saves it
+            await self.prepare(scope)
+            response.session = scope["session"]
+            response.had_cookie = settings.SESSION_COOKIE_NAME in scope["cookies"]
+        return scope
 
 
 def SessionMiddlewareStack(inner: ASGIApplication) -> CookieMiddleware:
     """Cookies and session around ``inner``."""
     return CookieMiddleware(SessionMiddleware(inner))
+
+
+class SessionResponse:
+    """Save the session when the response begins, as ``django.contrib.sessions.middleware`` does."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.session: SessionBase | None = None
+        self.had_cookie = False
+
+    async def send(self, event: Event) -> None:
+        if event["type"] == "http.response.start" and self.session is not None:
+            await self._save(self.session, event)
+        await self._send(event)
+
+    async def _save(self, session: SessionBase, start: Event) -> None:
+        """Raises ``SessionInterrupted`` if the session was deleted meanwhile."""
+        empty = session.is_empty()
+        vary = session.accessed
+        if self.had_cookie and empty:
+            CookieMiddleware.delete_cookie(
+                start,
+                settings.SESSION_COOKIE_NAME,
+                settings.SESSION_COOKIE_PATH,
+                settings.SESSION_COOKIE_DOMAIN,
+                settings.SESSION_COOKIE_SAMESITE,
+            )
+            vary = True
+        elif (
+            (session.modified or settings.SESSION_SAVE_EVERY_REQUEST) and not empty and start["status"] < 500
+        ):
+            max_age = await _save_and_tell_age(session)
+            CookieMiddleware.set_cookie(
+                start,
+                settings.SESSION_COOKIE_NAME,
+                session.session_key or "",
+                max_age,
+                None if max_age is None else http_date(time.time() + max_age),
+                settings.SESSION_COOKIE_PATH,
+                settings.SESSION_COOKIE_DOMAIN,
+                settings.SESSION_COOKIE_SECURE,
+                settings.SESSION_COOKIE_HTTPONLY,
+                settings.SESSION_COOKIE_SAMESITE,
+            )
+            vary = True
+        if vary:
+            _vary_on_cookie(start)
+
+
+@sync_to_async
+def _save_and_tell_age(session: SessionBase) -> int | None:
+    """Save; return for how many seconds the client is to keep the cookie, ``None``: as long as the browser runs."""
+    try:
+        session.save()
+    except UpdateError:
+        raise SessionInterrupted(
+            "The request's session was deleted before the request completed. The user may have logged out in a "
+            "concurrent request, for example."
+        ) from None
+    return None if session.get_expire_at_browser_close() else session.get_expiry_age()
+
+
+class SessionSaver:
+    """Save a WebSocket's session if it was changed; awaited by the consumer's runtime."""
+
+    __slots__ = ("_session", "_stored")
+
+    def __init__(self, session: SessionBase) -> None:
+        self._session = session
+        self._stored: bytes | None = None
+        """What was in it at the end of the handshake."""
+
+    async def __call__(self) -> None:
+        session = self._session
+        if session.session_key is None:
+            return
+        if session.modified:
+            await sync_to_async(self._save)()
+        if self._stored is None and session.accessed:
+            self._stored = session.serializer().dumps(dict(session.items()))
+
+    def _save(self) -> None:
+        session = self._session
+        try:
+            if self._stored is None:
+                session.save()
+            else:
+                self._save_changes(session.serializer().loads(self._stored))
+        except UpdateError:
+            pass  # it has ended meanwhile: it is not to come back
+        else:
+            session.modified = False
+
+    def _save_changes(self, stored: dict[str, Any]) -> None:
+        ours = dict(self._session.items())
+        newest = type(self._session)(self._session.session_key)
+        for key in stored.keys() - ours.keys():
+            newest.pop(key, None)
+        newest.update(
+            {key: value for key, value in ours.items() if key not in stored or stored[key] != value}
+        )
+        if newest.session_key is not None:  # it has been read by now, and is still there
+            newest.save()
 
 
 def cookies_of(scope: Scope) -> dict[str, str]:
@@ -55,3 +233,14 @@ def session_store() -> type[Any]:
 
 
 on_change("SESSION_ENGINE", session_store.cache_clear)
+
+
+def _add_header(message: MutableMapping[str, Any], name: bytes, value: bytes) -> None:
+    message["headers"] = [*message.get("headers", ()), (name, value)]
+
+
+def _vary_on_cookie(start: Event) -> None:
+    """A response that depends on the session is not to be kept for others (RFC 9110 section 12.5.5)."""
+    given = b",".join(value for name, value in start.get("headers", ()) if name.lower() == b"vary")
+    if not {b"cookie", b"*"} & {one.strip().lower() for one in given.split(b",")}:
+        _add_header(start, b"vary", b"Cookie")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.core.management import call_command
 from django.db import connections
 
 import tests.project  # noqa: F401  Django's settings
+
+__all__ = ["AnonymousUser", "User", "make_user", "migrate"]
 
 
 @cache

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from raceway.auth.membership import sign_in
 from raceway.auth.session import get_user
-from raceway.layers.user import session_group_name, user_group_name
 from raceway.routing import ConnectMiddleware
 from raceway.sessions import CookieMiddleware, SessionMiddlewareStack
 from raceway.types import ASGIApplication, Scope
@@ -19,18 +19,13 @@ class AuthMiddleware(ConnectMiddleware):
     async def prepare(self, scope: Scope) -> None:
         if "user" in scope:
             return
-        user = scope["user"] = await get_user(scope)
+        user = await get_user(scope)
         if user.is_authenticated:
-            join_at_opening(scope, user_group_name(user.pk))
-            if key := scope["session"].session_key:
-                join_at_opening(scope, session_group_name(key))
+            sign_in(scope, user, scope["session"].session_key)
+        else:
+            scope["user"] = user
 
 
 def AuthMiddlewareStack(inner: ASGIApplication) -> CookieMiddleware:
     """Cookies, session and user around ``inner``."""
     return SessionMiddlewareStack(AuthMiddleware(inner))
-
-
-def join_at_opening(scope: Scope, group: str) -> None:
-    """Have the connection be in ``group`` from its opening to its end."""
-    scope["raceway.groups"] = [*scope.get("raceway.groups", ()), group]

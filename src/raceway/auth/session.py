@@ -10,6 +10,7 @@ from asgiref.sync import sync_to_async
 from django.contrib import auth
 from django.core.handlers.asgi import ASGIRequest
 
+from raceway.auth.membership import sign_in
 from raceway.types import Scope
 
 if TYPE_CHECKING:
@@ -33,16 +34,18 @@ async def get_user(scope: Scope) -> AbstractBaseUser | AnonymousUser:
 async def login(scope: Scope, user: AbstractBaseUser | None = None, backend: str | None = None) -> None:
     """Let ``user``, or else the one in ``scope``, be the user of the connection and its session, and save that.
 
+    From now on the socket is one of ``raceway.User(user)``, and is closed when its session logs out.
     The session gets a new key, which a client learns from an HTTP response only: log in over HTTP where you
     can. Raises ``ValueError`` without a session or a user.
     """
     _session_of(scope)
     user = user or scope.get("user")
-    if user is None:
+    if user is None or not user.is_authenticated:
         raise ValueError("User must be passed as an argument or must be present in the scope.")
     await auth.alogin(_request(scope), user, backend)
-    await scope["session"].asave()
-    scope["user"] = user
+    session = scope["session"]
+    await session.asave()
+    sign_in(scope, user, session.session_key)
 
 
 async def logout(scope: Scope) -> None:

@@ -1,0 +1,25 @@
+"""Middleware that sees every message."""
+
+from __future__ import annotations
+
+from raceway.types import ASGIApplication, Receive, Scope, Send
+
+
+class BaseMiddleware:
+    """Wrap ``receive`` or ``send``, or change the scope: subclass it, and end with ``super().__call__``.
+
+    It stays on the stack of each connection, and a wrapped ``send`` leaves the fast lane: each message costs more.
+    Where the handshake is all you need, subclass ``raceway.routing.ConnectMiddleware``, which costs nothing later.
+    """
+
+    def __init__(self, inner: ASGIApplication) -> None:
+        self.inner = inner
+
+    @property
+    def is_path_router(self) -> bool:
+        """Whether a route to this is a prefix, because what is inside routes the rest of the path."""
+        return getattr(self.inner, "is_path_router", False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call ``inner`` with a copy of the scope."""
+        await self.inner(dict(scope), receive, send)
