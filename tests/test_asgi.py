@@ -13,6 +13,7 @@ from raceway.asgi import STATIC_FILES_DECIDED, get_application
 from raceway.errors import ConfigurationError
 from raceway.routing.project import get_websocket_urlpatterns, routing_name
 from tests.consumers.driver import Socket
+from tests.project.urls import left_behind
 
 ORIGIN = [(b"origin", b"https://www.example.com")]
 
@@ -49,6 +50,16 @@ async def test_the_origin_is_checked() -> None:
 async def test_http_goes_to_django() -> None:
     status, body = await get("/hello/")
     assert (status, body) == (200, b"hello")
+
+
+async def test_views_share_the_bounded_pool_of_threads() -> None:
+    assert (await get("/thread/"))[1].startswith(b"raceway-sync")
+
+
+async def test_what_a_view_leaves_behind_still_has_threads() -> None:
+    status, body = await get("/leave-a-task/")
+    assert (status, body.startswith(b"raceway-sync")) == (200, True)
+    assert (await left_behind.pop()).startswith("raceway-sync")
 
 
 async def test_static_files_are_served_in_development() -> None:

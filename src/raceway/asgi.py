@@ -13,12 +13,13 @@ from typing import Final, cast
 
 from django.apps import apps
 from django.conf import settings
-from django.core.asgi import get_asgi_application
+from django.core.asgi import get_asgi_application as get_django_application
 from django.core.handlers.asgi import ASGIHandler
 
 from raceway.origin import AllowedHostsOriginValidator
 from raceway.routing import ProtocolTypeRouter, URLRouter
 from raceway.routing.project import get_websocket_urlpatterns
+from raceway.threads import enter_threads
 from raceway.types import ASGIApplication, Receive, Scope, Send
 
 STATIC_FILES_DECIDED: Final = "raceway.static_files_decided"
@@ -34,7 +35,7 @@ def get_application() -> ProtocolTypeRouter:
 
     In development (``DEBUG``) the files of ``django.contrib.staticfiles`` are served too.
     """
-    http = with_static_files(cast(ASGIApplication, get_asgi_application()))
+    http = with_static_files(get_asgi_application())
     websocket: ASGIApplication = URLRouter(get_websocket_urlpatterns())
     if apps.is_installed("django.contrib.auth"):
         from raceway.auth import AuthMiddlewareStack
@@ -45,6 +46,21 @@ def get_application() -> ProtocolTypeRouter:
 
         websocket = SessionMiddlewareStack(websocket)
     return ProtocolTypeRouter({"http": http, "websocket": AllowedHostsOriginValidator(websocket)})
+
+
+def get_asgi_application() -> ASGIApplication:
+    """Django's own application, whose sync code shares the bounded pool of threads (``RACEWAY["SYNC_THREADS"]``).
+
+    By itself Django starts a thread for each request, and one more to end it, also for an ``async def`` view: that
+    is half of what such a view costs.
+    """
+    django = cast(ASGIApplication, get_django_application())
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        await enter_threads()  # never left: a task that a view leaves behind may go on using the database
+        await django(scope, receive, send)
+
+    return serve
 
 
 def with_static_files(http: ASGIApplication) -> ASGIApplication:

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextvars import ContextVar
-from functools import cache
-from threading import Lock
+from functools import cache, partial
+from threading import Lock, local
 from typing import Any, Final, ParamSpec, TypeVar
 
 from asgiref.sync import ThreadSensitiveContext
@@ -21,62 +21,128 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+LINGER_S: Final = 0.005
+"""How long a thread waits for its borrower's next call, while nobody else wants it."""
+
+
+class Pool(ThreadPoolExecutor):
+    """The threads that are lent, and the borrowers that have one without using it now."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size, thread_name_prefix="raceway-sync")
+        self.size = size
+        self.lent = 0
+        self.asking = 0
+        self.lingering: dict[LentThread, Lock] = {}
+
+    def ask(self, borrower: LentThread) -> None:
+        """Lend a thread, soon; one that lingers is wanted back if there is no other. The lock is held."""
+        self.submit(borrower.work, self)
+        self.asking += 1
+        if self.is_short and self.lingering:
+            self.wake(next(iter(self.lingering)))
+
+    @property
+    def is_short(self) -> bool:
+        """Somebody waits for a thread, and there is no other."""
+        return self.asking > 0 and self.lent + self.asking > self.size
+
+    def wake(self, borrower: LentThread) -> None:
+        """End the waiting of a borrower that lingers. The lock is held."""
+        woken = self.lingering.pop(borrower, None)
+        if woken is not None:
+            woken.release()
+
+
 @cache
-def shared_pool() -> ThreadPoolExecutor:
+def shared_pool() -> Pool:
     """The process's pool, of ``RACEWAY["SYNC_THREADS"]`` threads."""
-    return ThreadPoolExecutor(get_settings().sync_threads, thread_name_prefix="raceway-sync")
+    return Pool(get_settings().sync_threads)
 
 
 on_change("RACEWAY", shared_pool.cache_clear)  # a pool that nobody has any more ends its threads itself
 
+_lock: Final = Lock()
+_woken: Final = local()
+
 
 class LentThread(Executor):
-    """Run the calls of one connection one after another, each in a thread of the shared pool.
+    """Run the calls of one connection one after another, in a thread of the shared pool.
 
-    A thread is kept while calls wait and given back after them, with its old database connections closed. So
-    a connection never has two threads, and no two connections have the same one at a time.
+    A thread is kept while calls follow each other closely, as the queries of one view do, and then given back,
+    with its old database connections closed. So a connection never has two threads, and no two connections have
+    the same one at a time.
     """
 
     def __init__(self) -> None:
-        self._calls: list[Callable[[], None]] = []  # every connection has one: a deque would cost 0.7 KB
-        self._has_thread = False
-        self._lock = Lock()
+        self._calls: list[tuple[Future[Any], Callable[[], Any]]] = []  # a deque would cost 0.7 KB
+        self._pool: Pool | None = None
 
     def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future: Future[T] = Future()
-
-        def call() -> None:
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(function(*args, **kwargs))
-                except StopIteration as error:  # asyncio takes none: it ends coroutines
-                    future.set_exception(RuntimeError(f"{function!r} raised StopIteration: {error!r}"))
-                except BaseException as error:
-                    future.set_exception(error)
-
-        with self._lock:
-            self._calls.append(call)
-            if self._has_thread:
-                return future
-            self._has_thread = True
-        shared_pool().submit(self._work)
+        with _lock:
+            self._calls.append((future, partial(function, *args, **kwargs)))
+            if self._pool is not None:
+                self._pool.wake(self)
+            else:
+                self._pool = shared_pool()
+                self._pool.ask(self)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Nothing: the threads are the pool's."""
 
-    def _work(self) -> Any:
-        while True:
-            with self._lock:
-                if not self._calls:
-                    self._has_thread = False
-                    return
-                call = self._calls.pop(0)
-            call()
-            try:
-                close_old_connections()
-            except Exception:  # a broken database must not take this connection's later calls with it
-                logger.exception("Closing old database connections failed.")
+    def work(self, pool: Pool) -> None:
+        """Do what there is to do; in the thread that was lent."""
+        with _lock:
+            pool.asking -= 1
+            pool.lent += 1
+        while (next_call := self._next(pool)) is not None:
+            future, call = next_call
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(call())
+                except StopIteration as error:  # asyncio takes none: it ends coroutines
+                    future.set_exception(RuntimeError(f"{call!r} raised StopIteration: {error!r}"))
+                except BaseException as error:
+                    future.set_exception(error)
+            del next_call, future, call
+        try:
+            close_old_connections()
+        except Exception:  # a broken database must not take others' calls with it
+            logger.exception("Closing old database connections failed.")
+
+    def _next(self, pool: Pool) -> tuple[Future[Any], Callable[[], Any]] | None:
+        """The next call; ``None``, and the thread is given back, if none comes in time."""
+        with _lock:
+            if self._calls:
+                return self._calls.pop(0)
+            if pool.is_short:
+                self._give_back(pool)
+                return None
+            woken = pool.lingering[self] = _lock_of_this_thread()
+        woken.acquire(timeout=LINGER_S)
+        with _lock:
+            if pool.lingering.pop(self, None) is None:
+                woken.acquire(blocking=False)  # it was woken; maybe after the time was over
+            if self._calls:
+                return self._calls.pop(0)
+            self._give_back(pool)
+            return None
+
+    def _give_back(self, pool: Pool) -> None:
+        pool.lent -= 1
+        self._pool = None
+
+
+def _lock_of_this_thread() -> Lock:
+    """A lock that is held, for whoever wakes this thread to release."""
+    try:
+        woken: Lock = _woken.lock
+    except AttributeError:
+        woken = _woken.lock = Lock()
+        woken.acquire()
+    return woken
 
 
 in_test: Final[ContextVar[bool]] = ContextVar("raceway.threads.in_test", default=False)

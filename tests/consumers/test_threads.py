@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 from typing import Any
 
@@ -291,15 +292,82 @@ def test_stop_iteration_in_a_handler_is_an_error_like_any_other() -> None:
         future.result(5)
 
 
+class Closings:
+    """Stands for the closing of old database connections: tells who did it, of the threads of this test."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.threads: queue.SimpleQueue[int] = queue.SimpleQueue()
+        monkeypatch.setattr("raceway.threads.close_old_connections", self)
+
+    def __call__(self) -> None:
+        if shared_pool() in POOLS_OF_THREADS.get(threading.get_ident(), ()):
+            self.threads.put(threading.get_ident())
+
+    def next(self) -> int:
+        return self.threads.get(timeout=5)
+
+
+POOLS_OF_THREADS: dict[int, set[Any]] = {}
+
+
+def who() -> int:
+    """The thread that was lent; a thread of an earlier test may still be on its way home."""
+    POOLS_OF_THREADS.setdefault(threading.get_ident(), set()).add(shared_pool())
+    return threading.get_ident()
+
+
+def test_calls_that_follow_closely_keep_their_thread_and_its_database_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("raceway.threads.LINGER_S", 5.0)
+    closings = Closings(monkeypatch)
+    with override_settings(RACEWAY={"SYNC_THREADS": 2}):
+        thread = LentThread()
+        first = [thread.submit(who).result(5) for _ in range(3)]
+        assert LentThread().submit(who).result(5) not in first
+        first.append(thread.submit(who).result(5))
+        assert len(set(first)) == 1
+        assert closings.threads.empty()
+        LentThread().submit(who).result(5)  # there is no other thread: one that lingers is given back
+        assert closings.next()
+
+
+def test_a_thread_is_given_back_when_no_call_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    closings = Closings(monkeypatch)
+    with override_settings(RACEWAY={"SYNC_THREADS": 1}):
+        thread = LentThread()
+        for _ in range(3):
+            assert thread.submit(who).result(5) == closings.next()
+        assert LentThread().submit(int, "7").result(5) == 7
+
+
+def test_many_borrowers_of_few_threads_all_get_their_turn() -> None:
+    with override_settings(RACEWAY={"SYNC_THREADS": 2}):
+        borrowers = [LentThread() for _ in range(20)]
+        for turn in range(50):
+            futures = [borrower.submit(lambda turn=turn: turn) for borrower in borrowers]
+            assert {future.result(5) for future in futures} == {turn}
+        pool = shared_pool()
+    pool.shutdown()
+    assert (pool.lent, pool.asking, pool.lingering) == (0, 0, {})
+
+
 def test_a_database_that_fails_to_close_does_not_end_the_thread(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    failed = threading.Event()
+
     def fail() -> None:
+        failed.set()
         raise OSError("the database is away")
 
     monkeypatch.setattr("raceway.threads.close_old_connections", fail)
-    thread = LentThread()
-    assert [thread.submit(lambda: 1).result(5), thread.submit(lambda: 2).result(5)] == [1, 2]
+    with override_settings(RACEWAY={"SYNC_THREADS": 1}):
+        thread = LentThread()
+        assert thread.submit(lambda: 1).result(5) == 1
+        assert failed.wait(5)
+        assert thread.submit(lambda: 2).result(5) == 2
+        shared_pool().shutdown()
     assert "Closing old database connections failed" in caplog.text
 
 
