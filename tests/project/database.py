@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import cache
 
 from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.sessions.models import Session
 from django.core.management import call_command
 from django.db import connections
 
 import tests.project  # noqa: F401  Django's settings
 
-__all__ = ["AnonymousUser", "User", "make_user", "migrate"]
+__all__ = ["AnonymousUser", "Session", "User", "make_user", "migrate"]
 
 
 @cache
