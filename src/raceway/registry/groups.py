@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Final
 
 from raceway.prepared import PreparedMessage
@@ -60,13 +60,16 @@ class Registry:
         self.leave_all(channel)
         self._members.pop(channel, None)
 
-    def send(self, channel: str, message: Message) -> bool:
-        """Hand ``message`` to one channel; ``False`` if it is full. A channel that is not open loses it."""
+    def send(self, channel: str, message: Message, policy: Policy = "close", key: Hashable = None) -> bool:
+        """Hand ``message`` to one channel; ``False`` if it is full. A channel that is not open loses it.
+
+        ``policy`` and ``key`` are for a client message and a slow client.
+        """
         member = self._members.get(channel)
         if member is None:
             return True
         if isinstance(message, PreparedMessage):
-            member.push(message, "close", None)
+            member.push(message, policy, key)
         elif isinstance(message, Closing):
             member.close(message)
         elif not member.deliver(message):
