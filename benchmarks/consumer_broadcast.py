@@ -40,7 +40,7 @@ def answer(settings: Settings) -> str:
             del payloads[EVENT]
         samples = {}
         with (
-            running(server, "room") as process,
+            running(server, "room" if server is FLOOR else "bare") as process,
             Load(process, sleeps=settings.load_sleeps, path="/room/") as load,
         ):
             load.websockets(SOCKETS)
@@ -64,6 +64,8 @@ def answer(settings: Settings) -> str:
             (f"event, of {of_channels[EVENT]}", of_channels[EVENT], EVENT, EVENT_RATIO),
         )
     )
+    alone = results.ratio(FLOOR.name, of_channels[MESSAGE], MESSAGE, cost)
+    text += f"\n- for scale, the loop alone, of {of_channels[MESSAGE]}: {report.number(alone)}"
     for variant, contenders, what in (
         (MESSAGE, CONTENDERS, "text; Raceway's is a client message"),
         (EVENT, CONTENDERS[:-1], "an event, of which each consumer's handler makes JSON"),

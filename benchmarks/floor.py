@@ -92,14 +92,17 @@ class Room(Broadcast):
 
 
 class Bare(asyncio.Protocol):
-    """What a client sends is its closing frame; it gets one too."""
+    """A long message is echoed; a short one is the closing frame, which is answered."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        self.transport.write(CLOSING_FRAME)
-        self.transport.close()
+        if len(data) == MASKED_FRAME_BYTES:
+            self.transport.write(ECHO_FRAME)
+        else:
+            self.transport.write(CLOSING_FRAME)
+            self.transport.close()
 
 
 PROTOCOLS: dict[str, Callable[[], asyncio.Protocol]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from benchmarks import report
+from benchmarks.floor import ECHO_BYTES
 from benchmarks.load import Load
 from benchmarks.measure import Sample, Settings, alternated, measured
 from benchmarks.project.database import make_session
@@ -12,10 +13,11 @@ from benchmarks.servers import CHANNELS_IN_MEMORY, CONSUMERS, FLOOR, Running, Se
 
 CONTENDERS = (CONSUMERS, *CHANNELS_IN_MEMORY, FLOOR)
 AT_A_TIME = 16
-BARE, ANONYMOUS, SIGNED_IN = "bare", "without cookie", "signed in"
+BARE, ECHOED, ANONYMOUS, SIGNED_IN = "bare", "echoed", "without cookie", "signed in"
 RATIOS = {ANONYMOUS: 1 / 4, SIGNED_IN: 1 / 2}
 TITLES = {
     BARE: "a bare consumer",
+    ECHOED: f"a bare consumer, which echoes one message of {ECHO_BYTES} bytes in between",
     ANONYMOUS: "behind origin, session and auth middleware, without a cookie",
     SIGNED_IN: "behind the same, signed in: session and user come from SQLite",
 }
@@ -31,6 +33,7 @@ ORIENTATION = {
         "Channels on Daphne, in memory": 863,
         "Channels on Uvicorn, in memory": 908,
     },
+    ECHOED: {},
     SIGNED_IN: {},
 }
 
@@ -39,18 +42,17 @@ def answer(settings: Settings) -> str:
     """Measure, and answer in Markdown."""
     session_key = make_session()
 
-    def handshakes(process: Running, session_key: str | None) -> Sample:
-        with Load(
-            process, sleeps=settings.load_sleeps, headers=browser_headers(process, session_key)
-        ) as load:
+    def handshakes(process: Running, session_key: str | None = None, payload: str = "") -> Sample:
+        headers = browser_headers(process, session_key)
+        with Load(process, sleeps=settings.load_sleeps, payload=payload, headers=headers) as load:
             return measured(process, load, partial(load.handshakes, settings.seconds, AT_A_TIME))
 
     def once(server: Server) -> dict[str, Sample]:
         with running(server, "bare") as process:
-            samples = {BARE: handshakes(process, None)}
+            samples = {BARE: handshakes(process), ECHOED: handshakes(process, payload="x" * ECHO_BYTES)}
         if server is not FLOOR:
             with running(server, "stack") as process:
-                samples[ANONYMOUS] = handshakes(process, None)
+                samples[ANONYMOUS] = handshakes(process)
                 samples[SIGNED_IN] = handshakes(process, session_key)
         return samples
 
@@ -63,7 +65,7 @@ def answer(settings: Settings) -> str:
         lines.append(str(report.Target(f"handshake {variant}, of {best}", ratio, at_most)))
     text = "\n".join(lines)
     for variant, title in TITLES.items():
-        contenders = CONTENDERS if variant == BARE else CONTENDERS[:-1]
+        contenders = CONTENDERS if variant in (BARE, ECHOED) else CONTENDERS[:-1]
         text += f"\n\n{AT_A_TIME} at a time, {title}:\n\n"
         text += report.cost_table(results, contenders, variant, ORIENTATION[variant], "handshake")
     return f"{text}\n\n{report.notes(results)}"

@@ -12,7 +12,8 @@
  *     get SECONDS            keep one REQUEST in flight on each HTTP connection, then wait for the last answer
  *     broadcast COUNT        send the text COUNT on the first WebSocket, then receive COUNT messages on each
  *     publish SECONDS TEXT   send TEXT on the first WebSocket, receive one message on each, and so on
- *     handshakes SECONDS N   N at a time, open a WebSocket, close it with 1000, wait for the server's end, and so on
+ *     handshakes SECONDS N   N at a time, open a WebSocket, have the message echoed if there is one, close with
+ *                            1000, wait for the server's end, and so on
  *
  * Every answer is checked: type, length and (where it arrives in one piece) content. Anything unexpected is
  * {"error": "..."} and exit status 1. Pings are answered.
@@ -38,7 +39,7 @@
 #include <unistd.h>
 
 enum { MAX_CONNECTIONS = 60000, MAX_DEPTH = 64, MAX_PAYLOAD = 1024, MAX_EVENTS = 256, SILENCE_MS = 10000 };
-enum { MAX_OPENINGS = 64, MAX_HEAD = 2048 };
+enum { MAX_LIVES = 64, MAX_HEAD = 2048 };
 enum { TEXT = 1, CLOSE = 8, PING = 9, PONG = 10 };
 
 struct connection {
@@ -376,56 +377,74 @@ static struct result publish(double seconds, const char *text) {
     return end(result);
 }
 
-/* What has arrived of the answer to a handshake, then of the server's closing frame. */
-static struct opening {
+/* A short life, and what has arrived in this part of it. */
+static struct life {
+    enum { OPENING, ECHOING, CLOSING } part;
     char arrived[MAX_HEAD];
     size_t bytes;
-    int is_open;
-} openings[MAX_OPENINGS];
+} lives[MAX_LIVES];
 
-static void begin_opening(int index) {
-    openings[index].bytes = 0;
-    openings[index].is_open = 0;
+static void begin_life(int index) {
+    lives[index].part = OPENING;
+    lives[index].bytes = 0;
     connect_at(index);
     send_all(&connections[index], handshake, handshake_bytes);
 }
 
+/* Take in what arrived; go on to the next part when this one is complete. */
+static void live(struct connection *c, struct life *life) {
+    static size_t close_bytes;
+    static uint8_t close_frame[16];
+    char *head_end;
+    if (!close_bytes) close_bytes = build_frame(close_frame, CLOSE, "\x03\xe8", 2);
+    switch (life->part) {
+    case OPENING:
+        head_end = strstr(life->arrived, "\r\n\r\n");
+        if (!head_end && life->bytes == MAX_HEAD - 1) fail("endless answer");
+        if (!head_end) return;
+        require_opened(life->arrived);
+        if (head_end + 4 != life->arrived + life->bytes) fail("an unexpected message");
+        break;
+    case ECHOING:
+        if (life->bytes < 2 + payload_bytes) return;
+        if (life->bytes > 2 + payload_bytes || memcmp(life->arrived + 2, payload, payload_bytes)) fail("no echo");
+        break;
+    case CLOSING:
+        return;
+    }
+    life->part = life->part == OPENING && payload_bytes ? ECHOING : CLOSING;
+    life->bytes = 0;
+    if (life->part == ECHOING) send_all(c, frames, frame_bytes);
+    else send_all(c, close_frame, close_bytes);
+}
+
 static struct result handshakes(double seconds, int at_a_time) {
     struct epoll_event events[MAX_EVENTS];
-    uint8_t frame[16];
-    size_t frame_size = build_frame(frame, CLOSE, "\x03\xe8", 2);
-    int going_on, open = at_a_time;
+    int going_on, alive = at_a_time;
     if (connection_count) fail("there are open connections");
-    if (at_a_time < 1 || at_a_time > MAX_OPENINGS) fail("1 to %d at a time", MAX_OPENINGS);
+    if (at_a_time < 1 || at_a_time > MAX_LIVES) fail("1 to %d at a time", MAX_LIVES);
     struct result result = begin();
-    for (int i = 0; i < at_a_time; i++) begin_opening(i);
-    while (open) {
+    for (int i = 0; i < at_a_time; i++) begin_life(i);
+    while (alive) {
         int count = wait_events(events);
         going_on = busy_since - result.wall_s < seconds;
         for (int i = 0; i < count; i++) {
             int index = events[i].data.u32;
             struct connection *c = &connections[index];
-            struct opening *o = &openings[index];
-            ssize_t got = recv(c->fd, o->arrived + o->bytes, MAX_HEAD - 1 - o->bytes, 0);
+            struct life *life = &lives[index];
+            ssize_t got = recv(c->fd, life->arrived + life->bytes, MAX_HEAD - 1 - life->bytes, 0);
             if (got < 0) fail("recv: %s", strerror(errno));
-            o->arrived[o->bytes += got] = 0;
-            if (got && !o->is_open) {
-                char *head_end = strstr(o->arrived, "\r\n\r\n");
-                if (!head_end && o->bytes == MAX_HEAD - 1) fail("endless answer");
-                if (!head_end) continue;
-                require_opened(o->arrived);
-                if (head_end + 4 != o->arrived + o->bytes) fail("a message before the end");
-                o->is_open = 1;
-                o->bytes = 0;
-                send_all(c, frame, frame_size);
-            } else if (!got) {
-                if (!o->is_open) fail("the server ended a connection: %.12s", o->arrived);
-                if (o->bytes != 4 || memcmp(o->arrived, "\x88\x02\x03\xe8", 4)) fail("no answer to 1000");
-                close(c->fd);
-                result.messages++;
-                if (going_on) begin_opening(index);
-                else open--;
+            life->arrived[life->bytes += got] = 0;
+            if (got) {
+                live(c, life);
+                continue;
             }
+            if (life->part != CLOSING) fail("the server ended a connection: %.12s", life->arrived);
+            if (life->bytes != 4 || memcmp(life->arrived, "\x88\x02\x03\xe8", 4)) fail("no answer to 1000");
+            close(c->fd);
+            result.messages++;
+            if (going_on) begin_life(index);
+            else alive--;
         }
     }
     return end(result);

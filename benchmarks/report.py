@@ -52,7 +52,13 @@ def cost_table(
     unit: str,
 ) -> str:
     """CPU per message of each contender, with what one must know to trust it."""
-    head = ["server", f"CPU µs per {unit}", "lowest to highest", "of Raceway's", f"{unit}s per second"]
+    head = [
+        "server",
+        f"CPU µs per {unit}",
+        "lowest to highest",
+        "of Raceway's",
+        f"{_plural(unit)} per second",
+    ]
     head += ["server's core busy", "generator's µs", "orientation"]
     has_redis = any(contender.has_redis for contender in contenders)
     if has_redis:
@@ -83,6 +89,10 @@ def cost_table(
             beside = results.median(name, variant, lambda sample: sample.redis_us)
             rows[-1].insert(2, number(beside) if contender.has_redis else "-")
     return table(head, rows)
+
+
+def _plural(word: str) -> str:
+    return word[:-1] + "ies" if word.endswith("y") else word + "s"
 
 
 def notes(results: Results[Sample]) -> str:
