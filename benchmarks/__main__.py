@@ -42,8 +42,8 @@ QUESTIONS = {
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", choices=QUESTIONS, action="append", help="one question; may be repeated")
-    parser.add_argument("--runs", type=int, default=5, help="alternated runs of each server (default: 5)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of load in each run (default: 2)")
+    parser.add_argument("--runs", type=int, default=3, help="alternated runs of each server (default: 3)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of load in each run (default: 1)")
     parser.add_argument(
         "--quick", action="store_true", help="one short run, on a busy machine too; not written down"
     )

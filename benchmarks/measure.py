@@ -29,8 +29,8 @@ ATTEMPTS = 3
 class Settings:
     """How thoroughly to measure."""
 
-    runs: int = 5  # each starts the server anew: one process may be a fifth slower than the next
-    seconds: float = 2.0
+    runs: int = 3  # each starts the server anew: one process may be a fifth slower than the next
+    seconds: float = 1.0
     quick: bool = False
     load_sleeps: bool = False
 
