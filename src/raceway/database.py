@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 
 
 def close_old_connections() -> None:
@@ -18,6 +19,10 @@ def close_old_connections() -> None:
         db.close_old_connections()
 
 
+class Waiting(partial[None]):
+    """A call that waits for a commit; the test kit knows it by its class."""
+
+
 def after_commit(call: Callable[[], None]) -> bool:
     """Have ``call()`` run when this thread's transaction has been committed; ``False`` if it is in none.
 
@@ -30,6 +35,6 @@ def after_commit(call: Callable[[], None]) -> bool:
 
     for connection in connections.all(initialized_only=True):
         if any(not getattr(block, "_from_testcase", False) for block in connection.atomic_blocks):
-            connection.on_commit(call)
+            connection.on_commit(Waiting(call))
             return True
     return False

@@ -1,0 +1,82 @@
+"""The test kit: sockets with one-line expectations, what was published, a clock, a live server.
+
+Its names are imported when they are first used, since pytest loads the plugin before Django is set up.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from raceway.testing.client import Connecting, Socket, SyncSocket, connect
+    from raceway.testing.clock import Clock
+    from raceway.testing.communicators import (
+        ApplicationCommunicator,
+        HttpCommunicator,
+        WebsocketCommunicator,
+    )
+    from raceway.testing.conformance import LayerConformance
+    from raceway.testing.layers import ChannelLayersMixin, fresh_channel_layers
+    from raceway.testing.live import ChannelsLiveServerTestCase, LiveServerThread, RacewayLiveServerTestCase
+    from raceway.testing.nothing import NothingCame
+    from raceway.testing.publications import Publication, Published, assert_published, published
+
+_HOMES = {
+    "ApplicationCommunicator": "communicators",
+    "ChannelLayersMixin": "layers",
+    "ChannelsLiveServerTestCase": "live",
+    "Clock": "clock",
+    "Connecting": "client",
+    "HttpCommunicator": "communicators",
+    "LayerConformance": "conformance",
+    "LiveServerThread": "live",
+    "NothingCame": "nothing",
+    "Publication": "publications",
+    "Published": "publications",
+    "RacewayLiveServerTestCase": "live",
+    "Socket": "client",
+    "SyncSocket": "client",
+    "WebsocketCommunicator": "communicators",
+    "assert_published": "publications",
+    "connect": "client",
+    "fresh_channel_layers": "layers",
+    "published": "publications",
+}
+"""The module in which each name lives."""
+
+__all__ = [
+    "ApplicationCommunicator",
+    "ChannelLayersMixin",
+    "ChannelsLiveServerTestCase",
+    "Clock",
+    "Connecting",
+    "HttpCommunicator",
+    "LayerConformance",
+    "LiveServerThread",
+    "NothingCame",
+    "Publication",
+    "Published",
+    "RacewayLiveServerTestCase",
+    "Socket",
+    "SyncSocket",
+    "WebsocketCommunicator",
+    "assert_published",
+    "connect",
+    "fresh_channel_layers",
+    "published",
+]
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module 'raceway.testing' has no attribute {name!r}") from None
+    value = getattr(import_module(f"raceway.testing.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

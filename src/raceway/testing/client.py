@@ -1,0 +1,344 @@
+"""The client that tests use: a WebSocket whose expectations are one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import ExitStack
+from functools import partial, update_wrapper
+from types import TracebackType
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+from asgiref.sync import sync_to_async
+
+from raceway.json import decode_json, encode_json
+from raceway.testing.communicators import ApplicationCommunicator
+from raceway.testing.expectations import describe, difference, is_same_json
+from raceway.testing.login import sign_in
+from raceway.testing.nothing import NothingCame
+from raceway.testing.scopes import HOST, GivenHeaders, as_headers, websocket_scope
+from raceway.testing.thread import LoopThread, in_either, loop_thread
+from raceway.types import Event, Headers, Scope
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+WAIT_S: Final = 5.0
+"""How long a test waits for what must come, in seconds."""
+
+NOTHING_S: Final = 0.1
+"""How long a test looks whether something comes that must not, in seconds."""
+
+ORIGIN: Final = f"http://{HOST}"
+"""The page that a test's sockets are opened from."""
+
+
+def connect(
+    application: Any = None,
+    path: str = "/",
+    *,
+    user: Any = None,
+    session: Mapping[str, Any] | None = None,
+    cookies: Any = None,
+    headers: GivenHeaders = None,
+    subprotocols: Iterable[str] = (),
+    origin: str | None = ORIGIN,
+    kwargs: Mapping[str, Any] | None = None,
+    scope: Mapping[str, Any] | None = None,
+    timeout_s: float = WAIT_S,
+) -> Connecting:
+    """Open a WebSocket to ``application``, in an ``async def`` test or in a ``def`` test::
+
+        async with connect(ChatConsumer, "/chat/moon/", user=fry) as socket:
+            await socket.send_json({"text": "hello"})
+            await socket.expect_json({"from": "fry", "text": "hello"})
+
+        with connect("/chat/moon/", user=fry) as socket:
+            socket.send_json({"text": "hello"})
+            socket.expect_json({"from": "fry", "text": "hello"})
+
+    ``application`` is an ASGI application, a consumer class or a consumer function; without it, as in the second
+    example, the project's own. ``path`` may have a query string.
+
+    ``user`` has logged in: a session is saved, and its cookie goes through the application's own middleware; a bare
+    consumer finds it in ``scope["user"]``. ``session`` is what the session holds. ``cookies`` is a dictionary, or
+    those of a Django test client. ``origin`` is the page's; ``None``: no such header. ``kwargs`` are what a route
+    would have captured, for a bare consumer. ``scope`` is merged into the scope. ``timeout_s`` is how long each
+    expectation waits, in seconds.
+
+    On entering, the handshake must be accepted; for one that must not be, see ``Connecting.expect_refused``. On
+    leaving, the client goes away and the application must end. Whatever the application raises is raised by the
+    call that waits for it. Sync code of the application runs in the test's own thread and transaction.
+    """
+    if isinstance(application, str):
+        application, path = None, application
+    given = websocket_scope(path if path.startswith("/") else f"/{path}", headers, subprotocols)
+    names = {name for name, _ in given["headers"]}
+    if b"host" not in names:
+        given["headers"].append((b"host", HOST.encode()))
+    if origin is not None and b"origin" not in names:
+        given["headers"].append((b"origin", origin.encode()))
+    given["extensions"] = {"websocket.http.response": {}}
+    if kwargs is not None:
+        given["url_route"] = {"args": (), "kwargs": dict(kwargs)}
+    communicator = ApplicationCommunicator(application, {**given, **(scope or {})})
+    if user is None and session is None and not cookies:
+        return Connecting(communicator, None, timeout_s)
+    sign = partial(sign_in, communicator.scope, communicator.application, user, session, cookies)
+    return Connecting(communicator, sign, timeout_s)
+
+
+class Connecting:
+    """A handshake that has not begun: enter it to get the socket, or ``expect_refused``."""
+
+    def __init__(
+        self, communicator: ApplicationCommunicator, sign: Callable[[], None] | None, timeout_s: float
+    ) -> None:
+        self._communicator = communicator
+        self._sign = sign
+        self._timeout_s = timeout_s
+        self._socket: Socket
+        self._stack = ExitStack()
+        self._thread: LoopThread
+
+    def expect_refused(self, status: int | None = None) -> Awaitable[None]:
+        """The application refuses the handshake: with this HTTP status (403 if it just closes) or close code.
+
+        To be awaited in an ``async def`` test.
+        """
+        return in_either(partial(self._expect_refused, status))
+
+    async def __aenter__(self) -> Socket:
+        event = await self._shake_hands("the handshake to be accepted")
+        if event["type"] != "websocket.accept":
+            await self._end()
+            raise AssertionError(f"Expected the handshake to be accepted, but {_refusal(event)}.")
+        self._socket = Socket(self._communicator, event, self._timeout_s)
+        return self._socket
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            await self._socket.close()
+        else:
+            await self._end()  # the test has failed already: what it said is to be read
+
+    def __enter__(self) -> SyncSocket:
+        self._thread = self._stack.enter_context(loop_thread())
+        try:
+            return SyncSocket(self._thread.run(self.__aenter__()), self._thread)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._stack:
+            self._thread.run(self.__aexit__(kind, error, trace))
+
+    async def _shake_hands(self, expected: str) -> Event:
+        if self._sign is not None:
+            await sync_to_async(self._sign)()
+        await self._communicator.send_input({"type": "websocket.connect"})
+        try:
+            return await self._communicator.receive_output(self._timeout_s)
+        except NothingCame as nothing:
+            await self._end()
+            raise NothingCame(f"Expected {expected}, but: {nothing}") from None
+
+    async def _expect_refused(self, status: int | None) -> None:
+        expected = "the handshake to be refused" + ("" if status is None else f" with {status}")
+        event = await self._shake_hands(expected)
+        if event["type"] == "websocket.accept":
+            await self._end()
+            raise AssertionError(f"Expected {expected}, but it was accepted.")
+        if status is not None and status not in _codes(event):
+            await self._end()
+            raise AssertionError(f"Expected {expected}, but {_refusal(event)}.")
+        await _leave(self._communicator, 1006, self._timeout_s)
+
+    async def _end(self) -> None:
+        """Let nothing go on, whatever it is."""
+        await self._communicator.abandon(self._timeout_s)
+
+
+class Socket:
+    """The client's end of an open WebSocket; ``connect`` makes it.
+
+    Every ``expect_`` takes the next message, compares it, and returns it. If it is another one, the
+    ``AssertionError`` shows both; if there is none in time, ``NothingCame``; if the application raised an exception,
+    that one.
+    """
+
+    subprotocol: str | None
+    """The one that the application has chosen."""
+    response_headers: Headers
+    """What the application added to the handshake's response."""
+
+    def __init__(self, communicator: ApplicationCommunicator, accept: Event, timeout_s: float) -> None:
+        self._communicator = communicator
+        self._timeout_s = timeout_s
+        self.subprotocol = accept.get("subprotocol")
+        self.response_headers = as_headers(accept.get("headers"))
+
+    @property
+    def scope(self) -> Scope:
+        """What the application was called with."""
+        return self._communicator.scope
+
+    # To the application
+
+    async def send(self, data: Any) -> None:
+        """Send ``data`` as the client: ``str`` as text, ``bytes`` as binary, anything else as JSON text."""
+        if isinstance(data, str):
+            await self._communicator.send_input({"type": "websocket.receive", "text": data})
+        elif isinstance(data, bytes):
+            await self._communicator.send_input({"type": "websocket.receive", "bytes": data})
+        else:
+            await self.send_json(data)
+
+    async def send_json(self, data: Any) -> None:
+        """Send ``data`` as JSON text."""
+        await self.send(encode_json(data).decode())
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Go away as the client, and wait until the application has ended. Raises what it raised."""
+        await _leave(self._communicator, code, self._timeout_s, reason)
+
+    # From the application
+
+    async def receive(self) -> str | bytes:
+        """Wait for the next message: ``str`` if it is text, ``bytes`` if it is binary."""
+        return await self._next_message("a message")
+
+    async def receive_json(self) -> Any:
+        """Wait for the next message, which must be text, and return what its JSON says."""
+        return _read_json(await self._next_message("JSON"), "JSON")
+
+    async def expect_text(self, text: str) -> str:
+        """The next message is this text."""
+        received = await self._next_message(f"the text {text!r}")
+        if not isinstance(received, str) or received != text:
+            raise AssertionError(f"The socket received another message:\n{difference(text, received)}")
+        return received
+
+    async def expect_bytes(self, data: bytes) -> bytes:
+        """The next message is binary, and this."""
+        received = await self._next_message(f"the bytes {data!r}")
+        if not isinstance(received, bytes) or received != data:
+            raise AssertionError(f"The socket received another message:\n{difference(data, received)}")
+        return received
+
+    async def expect_json(self, data: Any) -> Any:
+        """The next message is text, and its JSON says this; ``unittest.mock.ANY`` may stand for any part of it."""
+        expected = f"the JSON {data!r}"
+        received = _read_json(await self._next_message(expected), expected)
+        if not is_same_json(data, received):
+            raise AssertionError(f"The socket received another message:\n{difference(data, received)}")
+        return received
+
+    async def expect_nothing(self, within_s: float = NOTHING_S) -> None:
+        """No message comes within ``within_s`` seconds, and the socket stays open."""
+        if await self._communicator.receive_nothing(within_s) and not self._communicator.has_ended:
+            return
+        event = await self._next_event("nothing")
+        raise AssertionError(f"Expected nothing within {within_s:g} s, but {describe(event)}.")
+
+    async def expect_close(self, code: int | None = None, reason: str | None = None) -> int:
+        """The application closes the socket, with this code and reason if they are given; returns the code."""
+        expected = "the application to close the socket" + ("" if code is None else f" with {code}")
+        event = await self._next_event(expected)
+        if event["type"] != "websocket.close":
+            raise AssertionError(f"Expected {expected}, but {describe(event)}.")
+        closed_with = int(event.get("code", 1000))
+        if code is not None and closed_with != code:
+            raise AssertionError(f"Expected {expected}, but {describe(event)}.")
+        if reason is not None and event.get("reason", "") != reason:
+            raise AssertionError(f"Expected {expected} and the reason {reason!r}, but {describe(event)}.")
+        await _leave(self._communicator, closed_with, self._timeout_s)
+        return closed_with
+
+    async def _next_message(self, expected: str) -> str | bytes:
+        event = await self._next_event(expected)
+        if event["type"] != "websocket.send":
+            raise AssertionError(f"Expected {expected}, but {describe(event)}.")
+        text: str | None = event.get("text")
+        return event["bytes"] if text is None else text
+
+    async def _next_event(self, expected: str) -> Event:
+        communicator = self._communicator
+        try:
+            return await communicator.receive_output(self._timeout_s)
+        except NothingCame:
+            if communicator.has_ended:  # as every server does when the application returns
+                return {"type": "websocket.close", "code": 1000}
+            raise NothingCame(
+                f"Expected {expected}, but nothing came within {self._timeout_s:g} s."
+            ) from None
+
+
+def _in_loop(
+    method: Callable[Concatenate[Socket, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[SyncSocket, P], T]:
+    def call(self: SyncSocket, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._thread.run(method(self._socket, *args, **kwargs))
+
+    return update_wrapper(call, method)
+
+
+class SyncSocket:
+    """``Socket`` for ``def`` tests: the same methods, without ``await``."""
+
+    def __init__(self, socket: Socket, thread: LoopThread) -> None:
+        self._socket = socket
+        self._thread = thread
+        self.subprotocol = socket.subprotocol
+        self.response_headers = socket.response_headers
+        self.scope = socket.scope
+
+    send = _in_loop(Socket.send)
+    send_json = _in_loop(Socket.send_json)
+    close = _in_loop(Socket.close)
+    receive = _in_loop(Socket.receive)
+    receive_json = _in_loop(Socket.receive_json)
+    expect_text = _in_loop(Socket.expect_text)
+    expect_bytes = _in_loop(Socket.expect_bytes)
+    expect_json = _in_loop(Socket.expect_json)
+    expect_nothing = _in_loop(Socket.expect_nothing)
+    expect_close = _in_loop(Socket.expect_close)
+
+
+async def _leave(
+    communicator: ApplicationCommunicator, code: int, timeout_s: float, reason: str = ""
+) -> None:
+    if not communicator.has_ended:
+        await communicator.send_input({"type": "websocket.disconnect", "code": code, "reason": reason})
+    try:
+        await communicator.wait(timeout_s)
+    except NothingCame:
+        raise NothingCame(
+            f"The application did not end within {timeout_s:g} s after the socket had closed; it was cancelled."
+        ) from None
+
+
+def _codes(event: Event) -> tuple[int, ...]:
+    """What a refusal may be called by: its HTTP status, and the code of a close."""
+    if event["type"] == "websocket.close":
+        return 403, int(event.get("code", 1000))
+    return (int(event["status"]),)
+
+
+def _refusal(event: Event) -> str:
+    if event["type"] != "websocket.close":
+        return describe(event)
+    return "the application refused it with 403" + (f" (code {event['code']})" if "code" in event else "")
+
+
+def _read_json(received: str | bytes, expected: str) -> Any:
+    if isinstance(received, bytes):
+        raise AssertionError(f"Expected {expected}, but the message is binary: {received!r}")
+    try:
+        return decode_json(received)
+    except ValueError:
+        raise AssertionError(f"Expected {expected}, but this text came: {received!r}") from None

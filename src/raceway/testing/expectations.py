@@ -1,0 +1,46 @@
+"""How a failed assertion reads: what was expected, what came instead, and where they differ."""
+
+from __future__ import annotations
+
+from difflib import ndiff
+from pprint import pformat
+from typing import Any
+
+from raceway.json import decode_json, encode_json
+from raceway.types import Event
+
+
+def difference(expected: object, received: object) -> str:
+    """``received`` and ``expected``; line by line where they have several."""
+    before, after = pformat(expected, width=100).splitlines(), pformat(received, width=100).splitlines()
+    if len(before) == len(after) == 1 and len(before[0]) + len(after[0]) < 160:
+        return f"expected: {before[0]}\nreceived: {after[0]}"
+    lines = ndiff(pformat(expected, width=1).splitlines(), pformat(received, width=1).splitlines())
+    return "- expected\n+ received\n\n" + "\n".join(line.rstrip() for line in lines)
+
+
+def is_same_json(expected: Any, received: Any) -> bool:
+    """Whether ``received``, from a client's JSON, is ``expected``, which may hold what JSON writes in its own way:
+    dates, ``Decimal``, tuples ..."""
+    if expected == received:
+        return True
+    try:
+        return bool(decode_json(encode_json(expected)) == received)
+    except TypeError:  # mock.ANY, for one
+        return False
+
+
+def describe(event: Event) -> str:
+    """What the application did, as the end of a sentence that begins with "but"."""
+    kind = event["type"]
+    if kind == "websocket.send":
+        text = event.get("text")
+        return f"this came: {event.get('bytes') if text is None else text!r}"
+    if kind == "websocket.close":
+        reason = event.get("reason")
+        return f"the application closed the socket with {event.get('code', 1000)}" + (
+            f" ({reason})" if reason else ""
+        )
+    if kind.endswith("http.response.start"):
+        return f"the application answered {event['status']}"
+    return f"the application sent {event!r}"
