@@ -63,6 +63,8 @@ class WebsocketConsumer(Consumer):
     ) -> Awaitable[None]:
         """Accept the handshake, with one of the client's subprotocols and more response headers if given."""
         event: Event = {"type": "websocket.accept"}
+        if subprotocol is None:
+            subprotocol = self.scope.get("raceway.subprotocol")  # middleware read it, so it must be answered
         if subprotocol is not None:
             event["subprotocol"] = subprotocol
         if headers is not None:
