@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextvars import copy_context
+from types import TracebackType
 from typing import Any
 
 from raceway.json import decode_json, encode_json
@@ -36,12 +37,13 @@ class ApplicationCommunicator:
         self._came_in = asyncio.Event()
         self._came_out = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
+        self._failed_at: TracebackType | None = None
 
     async def send_input(self, message: Event) -> None:
         """Give the application an event. Raises what the application raised, if it has."""
-        task = self._start()
-        if task.done() and not task.cancelled():
-            task.result()
+        self._start()
+        self._raise_failure()
         self._input.append(message)
         self._came_in.set()
 
@@ -85,10 +87,10 @@ class ApplicationCommunicator:
             return
         if not task.done():
             task.cancel()
+        elif exceptions:
+            self._raise_failure()
         elif not task.cancelled():
-            error = task.exception()  # asking for it also says that somebody has
-            if exceptions and error is not None:
-                raise error
+            task.exception()
 
     async def abandon(self, timeout: float = 1) -> None:
         """Cancel the application and wait until it has ended; what it raises is lost."""
@@ -113,8 +115,13 @@ class ApplicationCommunicator:
         return self._task
 
     async def _run(self) -> None:
-        with keep_connections():
-            await self.application(self.scope, self._receive, self._send)
+        try:
+            with keep_connections():
+                await self.application(self.scope, self._receive, self._send)
+        except Exception as error:
+            self._failure = error
+            self._failed_at = error.__traceback__  # raising it again changes it
+            raise
 
     async def _receive(self) -> Event:
         while not self._input:
@@ -139,8 +146,10 @@ class ApplicationCommunicator:
         return True
 
     def _raise_failure(self) -> None:
-        if self._task is not None and not self._task.cancelled():
-            self._task.result()
+        if self._task is not None and self._task.done() and not self._task.cancelled():
+            self._task.exception()  # asking for it also says that somebody has
+        if self._failure is not None:
+            raise self._failure.with_traceback(self._failed_at)
 
 
 class WebsocketCommunicator(ApplicationCommunicator):

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from difflib import ndiff
 from pprint import pformat
-from typing import Any
+from typing import Any, Final
 
 from raceway.json import decode_json, encode_json
 from raceway.types import Event
 
+LINE: Final = 100
+"""The longest value that is shown on one line."""
+
 
 def difference(expected: object, received: object) -> str:
     """``received`` and ``expected``; line by line where they have several."""
-    before, after = pformat(expected, width=100).splitlines(), pformat(received, width=100).splitlines()
-    if len(before) == len(after) == 1 and len(before[0]) + len(after[0]) < 160:
-        return f"expected: {before[0]}\nreceived: {after[0]}"
+    before, after = repr(expected), repr(received)
+    if max(len(before), len(after)) <= LINE:
+        return f"expected: {before}\nreceived: {after}"
     lines = ndiff(pformat(expected, width=1).splitlines(), pformat(received, width=1).splitlines())
     return "- expected\n+ received\n\n" + "\n".join(line.rstrip() for line in lines)
 

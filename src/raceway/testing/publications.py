@@ -52,7 +52,7 @@ class Publication(NamedTuple):
         text, data = self.message.get("text"), self.message.get("bytes")
         if isinstance(expected, str | bytes):
             return bool(expected == (data if text is None else text))
-        if isinstance(expected, dict) and expected in ({"text": text}, {"bytes": data}):
+        if expected == ({"bytes": data} if text is None else {"text": text}):
             return True
         return text is not None and _is_json_of(expected, text)
 
