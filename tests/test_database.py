@@ -1,13 +1,24 @@
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 import threading
+from typing import Any
 
+import pytest
+from asgiref.sync import sync_to_async
 from django.db import connection, transaction
 
 import tests.project  # noqa: F401  Django's settings
-from raceway.database import after_commit, close_old_connections
+from raceway.consumers import AsyncWebsocketConsumer
+from raceway.database import (
+    aclose_old_connections,
+    after_commit,
+    close_old_connections,
+    database_sync_to_async,
+)
+from tests.consumers.driver import Socket
 
 
 def test_a_threads_connections_are_closed() -> None:
@@ -41,3 +52,79 @@ def test_a_process_without_a_database_is_left_alone() -> None:
         "print(after_commit(print), 'django' in sys.modules)"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["False", "False"]
+
+
+def open_connection(answer: str = "open") -> str:
+    connection.ensure_connection()
+    return answer
+
+
+def is_open() -> bool:
+    return connection.connection is not None
+
+
+async def test_a_database_function_leaves_no_old_connection() -> None:
+    was_open: list[bool] = []
+
+    @database_sync_to_async
+    def work(answer: str) -> str:
+        """Says so."""
+        was_open.append(is_open())
+        return open_connection(answer)
+
+    await sync_to_async(open_connection)()  # one that has grown old: CONN_MAX_AGE is 0
+    assert await work("done") == "done"
+    assert was_open == [False]
+    assert not await sync_to_async(is_open)()
+    assert (work.__name__, inspect.getdoc(work)) == ("work", "Says so.")
+
+
+async def test_it_is_left_behind_by_one_that_fails() -> None:
+    @database_sync_to_async
+    def work() -> None:
+        open_connection()
+        raise LookupError("nothing there")
+
+    with pytest.raises(LookupError, match="nothing there"):
+        await work()
+    assert not await sync_to_async(is_open)()
+
+
+async def test_methods_too() -> None:
+    class Store:
+        @database_sync_to_async
+        def name(self) -> str:
+            return type(self).__name__
+
+    assert await Store().name() == "Store"
+
+
+async def test_closing_old_connections() -> None:
+    await sync_to_async(open_connection)()
+    await aclose_old_connections()
+    assert not await sync_to_async(is_open)()
+
+
+async def test_calls_of_a_consumer_that_follow_closely_share_a_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """``raceway.threads`` closes it when no more follow."""
+    monkeypatch.setattr("raceway.threads.LINGER_S", 1.0)
+    seen: list[Any] = []
+
+    class Twice(AsyncWebsocketConsumer):
+        async def receive(self, text_data=None, bytes_data=None):
+            for _ in range(2):
+                await database_sync_to_async(self.look)()
+            await self.send("done")
+
+        def look(self):
+            connection.ensure_connection()
+            seen.append(connection.connection)
+
+    socket = Socket(Twice.as_asgi(), lane=True)
+    await socket.connect()
+    socket.say("look")
+    assert await socket.text() == "done"
+    await socket.goodbye()
+    assert seen[0] is seen[1]

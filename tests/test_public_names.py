@@ -14,13 +14,26 @@ import tests.project  # noqa: F401  Django's settings
 NAMES = {
     "raceway": ["Channel", "Group", "User", "channel_layers", "get_channel_layer"],
     "raceway.asgi": ["get_application"],
-    "raceway.auth": ["AuthMiddleware", "AuthMiddlewareStack", "get_user", "login", "logout"],
+    "raceway.auth": [
+        "AuthMiddleware",
+        "AuthMiddlewareStack",
+        "LoginRequiredMiddleware",
+        "TokenAuthMiddleware",
+        "close_sockets_of_session",
+        "get_user",
+        "login",
+        "logout",
+        "make_ticket",
+        "make_token",
+        "verify_token",
+    ],
     "raceway.consumers": [
         "AsyncJsonWebsocketConsumer",
         "AsyncWebsocketConsumer",
         "JsonWebsocketConsumer",
         "WebsocketConsumer",
     ],
+    "raceway.database": ["aclose_old_connections", "close_old_connections", "database_sync_to_async"],
     "raceway.errors": [
         "AcceptConnection",
         "ChannelFull",
@@ -37,6 +50,7 @@ NAMES = {
     ],
     "raceway.layers": ["Channel", "ChannelLayer", "Group", "User", "channel_layers", "get_channel_layer"],
     "raceway.layers.memory": ["MemoryLayer"],
+    "raceway.middleware": ["BaseMiddleware"],
     "raceway.origin": ["AllowedHostsOriginValidator", "OriginValidator"],
     "raceway.routing": [
         "ChannelNameRouter",

@@ -26,6 +26,8 @@ class Settings:
     """The module that holds ``websocket_urlpatterns``; ``None``: ``routing`` beside the root URLconf."""
     allow_missing_origin: bool = False
     """Accept handshakes without an Origin header, which browsers always send and native clients do not."""
+    ticket_cache: str = "default"
+    """The cache (an alias of ``CACHES``) that remembers the tickets of ``raceway.auth.make_ticket`` once used."""
     sync_threads: int = 32
     """Threads that all ``def`` handlers and database calls of a process share."""
     disconnect_grace_s: float = 2.0

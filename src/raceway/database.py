@@ -3,8 +3,50 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial, wraps
+from threading import local
+from typing import Any, Final, ParamSpec, TypeVar
+
+from asgiref.sync import sync_to_async
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_thread: Final = local()
+
+
+def database_sync_to_async(
+    func: Callable[P, T], *, thread_sensitive: bool = True, executor: ThreadPoolExecutor | None = None
+) -> Callable[P, Coroutine[Any, Any, T]]:
+    """``asgiref``'s ``sync_to_async`` for a function that uses the database: its connections do not grow old.
+
+    ``await database_sync_to_async(load)(pk)``, or as a decorator. In consumers it is the same as ``sync_to_async``,
+    for Raceway looks after the connections of its threads anyway; elsewhere, old ones are closed before and after.
+    """
+
+    @wraps(func)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        if getattr(_thread, "is_looked_after", False):
+            return func(*args, **kwargs)
+        close_old_connections()
+        try:
+            return func(*args, **kwargs)
+        finally:
+            close_old_connections()
+
+    return sync_to_async(call, thread_sensitive=thread_sensitive, executor=executor)
+
+
+async def aclose_old_connections() -> None:
+    """``close_old_connections`` in the thread that this task's ``sync_to_async`` calls run in."""
+    await sync_to_async(close_old_connections)()
+
+
+def look_after_thread() -> None:
+    """Say that this thread's owner closes its connections after each piece of work."""
+    _thread.is_looked_after = True
 
 
 def close_old_connections() -> None:

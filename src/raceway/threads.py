@@ -13,7 +13,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from asgiref.sync import ThreadSensitiveContext
 
 from raceway.conf import get_settings, on_change
-from raceway.database import close_old_connections
+from raceway.database import close_old_connections, look_after_thread
 
 logger = logging.getLogger("raceway.consumers")
 
@@ -29,7 +29,7 @@ class Pool(ThreadPoolExecutor):
     """The threads that are lent, and the borrowers that have one without using it now."""
 
     def __init__(self, size: int) -> None:
-        super().__init__(size, thread_name_prefix="raceway-sync")
+        super().__init__(size, thread_name_prefix="raceway-sync", initializer=look_after_thread)
         self.size = size
         self.lent = 0
         self.asking = 0

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from raceway.layers.user import session_group_name, user_group_name
+from raceway.layers.user import user_group_name
 from raceway.types import Scope
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
+    from django.contrib.auth.models import AnonymousUser
 
 _OURS: Final = ("raceway.user.", "raceway.session.")
 
 
-def sign_in(scope: Scope, user: AbstractBaseUser, session_key: str | None) -> None:
+def sign_in(scope: Scope, user: AbstractBaseUser, session_group: str | None) -> None:
     """Let the connection be ``user``'s, by that session: from its opening on, or from now on if it is open."""
     scope["user"] = user
     names = [user_group_name(user.pk)]
-    if session_key:
-        names.append(session_group_name(session_key))
+    if session_group is not None:
+        names.append(session_group)
     before: list[str] = scope.get("raceway.groups", [])
     left = [name for name in before if name.startswith(_OURS)]
     scope["raceway.groups"] = [*(name for name in before if name not in left), *names]
@@ -28,3 +29,10 @@ def sign_in(scope: Scope, user: AbstractBaseUser, session_key: str | None) -> No
             layer.leave(name, channel)
         for name in names:
             layer.join(name, channel)
+
+
+def anonymous() -> AnonymousUser:
+    """Nobody."""
+    from django.contrib.auth.models import AnonymousUser  # only when the app registry is ready
+
+    return AnonymousUser()

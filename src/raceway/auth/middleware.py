@@ -1,9 +1,11 @@
-"""The user of the session, put into the scope."""
+"""The user of the session, put into the scope; and who gets no further without one."""
 
 from __future__ import annotations
 
 from raceway.auth.membership import sign_in
 from raceway.auth.session import get_user
+from raceway.errors import ConfigurationError, DenyConnection
+from raceway.layers.user import session_group_name
 from raceway.routing import ConnectMiddleware
 from raceway.sessions import CookieMiddleware, SessionMiddlewareStack
 from raceway.types import ASGIApplication, Scope
@@ -21,7 +23,8 @@ class AuthMiddleware(ConnectMiddleware):
             return
         user = await get_user(scope)
         if user.is_authenticated:
-            sign_in(scope, user, scope["session"].session_key)
+            key = scope["session"].session_key
+            sign_in(scope, user, session_group_name(key) if key else None)
         else:
             scope["user"] = user
 
@@ -29,3 +32,15 @@ class AuthMiddleware(ConnectMiddleware):
 def AuthMiddlewareStack(inner: ASGIApplication) -> CookieMiddleware:
     """Cookies, session and user around ``inner``."""
     return SessionMiddlewareStack(AuthMiddleware(inner))
+
+
+class LoginRequiredMiddleware(ConnectMiddleware):
+    """Refuse with 403 whoever is not signed in; goes inside what finds the user."""
+
+    async def prepare(self, scope: Scope) -> None:
+        if "user" not in scope:
+            raise ConfigurationError(
+                "No user in the scope: LoginRequiredMiddleware goes inside AuthMiddlewareStack or TokenAuthMiddleware."
+            )
+        if not scope["user"].is_authenticated:
+            raise DenyConnection("Nobody is signed in.")

@@ -10,7 +10,8 @@ from asgiref.sync import sync_to_async
 from django.contrib import auth
 from django.core.handlers.asgi import ASGIRequest
 
-from raceway.auth.membership import sign_in
+from raceway.auth.membership import anonymous, sign_in
+from raceway.layers.user import session_group_name
 from raceway.types import Scope
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ async def get_user(scope: Scope) -> AbstractBaseUser | AnonymousUser:
     """
     session = _session_of(scope)
     if session.session_key is None and session.is_empty():
-        return _anonymous()
+        return anonymous()
     return await _user_of(session)
 
 
@@ -45,7 +46,7 @@ async def login(scope: Scope, user: AbstractBaseUser | None = None, backend: str
     await auth.alogin(_request(scope), user, backend)
     session = scope["session"]
     await session.asave()
-    sign_in(scope, user, session.session_key)
+    sign_in(scope, user, session_group_name(session.session_key))
 
 
 async def logout(scope: Scope) -> None:
@@ -54,7 +55,7 @@ async def logout(scope: Scope) -> None:
     request = _request(scope)
     request.auser = partial(_same, scope.get("user"))
     await auth.alogout(request)
-    scope["user"] = _anonymous()
+    scope["user"] = anonymous()
 
 
 class HandshakeSession:
@@ -116,9 +117,3 @@ def _request(scope: Scope) -> ASGIRequest:
 
 async def _same(user: Any) -> Any:
     return user
-
-
-def _anonymous() -> AnonymousUser:
-    from django.contrib.auth.models import AnonymousUser  # only when the app registry is ready
-
-    return AnonymousUser()
