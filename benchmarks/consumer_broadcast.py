@@ -17,7 +17,7 @@ MESSAGE, EVENT = "message", "event"
 LOOP_RATIO = 1.3
 MESSAGE_RATIO = 1 / 25
 EVENT_RATIO = 1 / 10
-ORIENTATION = {
+ORIENTATION: dict[str, dict[str, float]] = {
     EVENT: {"Raceway": 6.6},
     MESSAGE: {
         "uvloop loop": 2.9,

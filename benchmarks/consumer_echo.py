@@ -15,7 +15,7 @@ CONNECTIONS = 8
 ASYNC, SYNC = "AsyncWebsocketConsumer", "WebsocketConsumer"
 PATHS = {ASYNC: "/", SYNC: "/sync/"}
 RATIOS = {ASYNC: 1 / 6, SYNC: 1 / 2}
-ORIENTATION = {
+ORIENTATION: dict[str, dict[str, float]] = {
     ASYNC: {
         "Raceway": 7.4,
         "Channels on Uvicorn, in memory": 82,

@@ -21,7 +21,7 @@ TITLES = {
     ANONYMOUS: "behind origin, session and auth middleware, without a cookie",
     SIGNED_IN: "behind the same, signed in: session and user come from SQLite",
 }
-ORIENTATION = {
+ORIENTATION: dict[str, dict[str, float]] = {
     BARE: {
         "Raceway": 53,
         "Channels on Granian, in memory": 525,

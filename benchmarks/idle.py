@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks import report
@@ -15,7 +15,7 @@ from benchmarks.servers import ALL, RACEWAY, Running, Server, running
 WARM_CONNECTIONS = 500  # stay open: what the server makes once is made, and no freed memory is used again
 CONNECTIONS = 5000
 CONTENDERS = ALL
-SETTLE_S = 2.0
+SETTLE_S = 1.0
 ORIENTATION = {"Raceway": 6, "Uvicorn": 20, "Daphne": 21, "Granian": 148}
 
 
@@ -55,7 +55,7 @@ def kib(memory: Memory) -> float:
 
 
 def memory_table(
-    results: Results[Memory], contenders: Sequence[Server], connections: int, orientation: dict[str, float]
+    results: Results[Memory], contenders: Sequence[Server], connections: int, orientation: Mapping[str, float]
 ) -> str:
     rows = []
     for server in contenders:

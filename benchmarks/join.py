@@ -38,7 +38,14 @@ def answer(settings: Settings) -> str:
 
     def once(server: Server) -> dict[str, Cost]:
         way = "open" if server is OPENED else "receive"
-        command = [server.python, "-m", "benchmarks.layer", server.module, way, f"{settings.seconds / 4}"]
+        command = [
+            str(server.python),
+            "-m",
+            "benchmarks.layer",
+            server.module,
+            way,
+            f"{settings.seconds / 4}",
+        ]
         done = subprocess.run(
             [*command, f"{MEMBERS}", *map(str, SIZES)],
             cwd=HERE.parent,

@@ -6,7 +6,7 @@ import datetime
 import math
 import os
 import platform
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def cost_table(
     results: Results[Sample],
     contenders: Sequence[servers.Server],
     variant: str,
-    orientation: dict[str, float],
+    orientation: Mapping[str, float],
     unit: str,
 ) -> str:
     """CPU per message of each contender, with what one must know to trust it."""
