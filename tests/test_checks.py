@@ -12,11 +12,13 @@ import tests.project  # noqa: F401  Django's settings
 AUTH = ["django.contrib.auth", "django.contrib.contenttypes"]
 """Their own checks, once registered, cannot do without them."""
 
+SESSIONS = "django.contrib.sessions"
 
-def found(**settings: Any) -> dict[str, str]:
+
+def found(*, deploy: bool = False, **settings: Any) -> dict[str, str]:
     """Our checks' findings under these settings: hint by id."""
     with override_settings(**settings):
-        messages = run_checks(app_configs=apps.get_app_configs())
+        messages = run_checks(app_configs=apps.get_app_configs(), include_deployment_checks=deploy)
     ours = [message for message in messages if str(message.id).startswith("raceway.")]
     assert all(message.hint for message in ours)
     return {str(message.id): f"{message.msg} {message.hint}" for message in ours}
@@ -30,7 +32,7 @@ def test_a_good_project_has_none() -> None:
     ("settings", "check", "says"),
     [
         (
-            {"INSTALLED_APPS": [*AUTH, "django.contrib.staticfiles", "raceway"]},
+            {"INSTALLED_APPS": [*AUTH, SESSIONS, "django.contrib.staticfiles", "raceway"]},
             "raceway.E001",
             'Put "raceway" first',
         ),
@@ -47,6 +49,30 @@ def test_a_good_project_has_none() -> None:
             "raceway.E004",
             "cannot be imported",
         ),
+        (
+            {"INSTALLED_APPS": [*AUTH, SESSIONS, "tests.project.runner", "raceway"]},
+            "raceway.E001",
+            "runner comes before",
+        ),
+        (
+            {"ASGI_APPLICATION": "tests.nowhere.application"},
+            "raceway.E005",
+            "No module named 'tests.nowhere'",
+        ),
+        ({"ASGI_APPLICATION": "tests.project.urls.nothing"}, "raceway.E005", '"project.asgi.application"'),
+        ({"ASGI_APPLICATION": "tests.project.broken.application"}, "raceway.E005", "ZeroDivisionError"),
+        ({"RACEWAY": {"TICKET_CACHE": "tickets"}}, "raceway.E006", "Name one of 'default'"),
+        (
+            {"RACEWAY": {"SYNC_THREADS": 0}},
+            "raceway.E002",
+            "RACEWAY['SYNC_THREADS'] is a number of at least 1, not 0",
+        ),
+        (
+            {"CHANNEL_LAYERS": {"other": {"BACKEND": "raceway.layers.memory.MemoryLayer"}}},
+            "raceway.W002",
+            "CHANNEL_LAYERS has no 'default'",
+        ),
+        ({"INSTALLED_APPS": ["raceway", *AUTH]}, "raceway.W003", "a WebSocket with a session cookie fails"),
     ],
 )
 def test_what_is_wrong_is_named(settings: dict[str, Any], check: str, says: str) -> None:
@@ -56,5 +82,40 @@ def test_what_is_wrong_is_named(settings: dict[str, Any], check: str, says: str)
 
 
 def test_raceway_before_or_without_staticfiles() -> None:
-    assert found(INSTALLED_APPS=["raceway", *AUTH]) == {}
-    assert found(INSTALLED_APPS=["raceway", *AUTH, "django.contrib.staticfiles"]) == {}
+    assert found(INSTALLED_APPS=["raceway", *AUTH, SESSIONS]) == {}
+    assert found(INSTALLED_APPS=["raceway", *AUTH, SESSIONS, "django.contrib.staticfiles"]) == {}
+    assert found(INSTALLED_APPS=[*AUTH, SESSIONS, "raceway"]) == {}
+
+
+def test_users_whose_sessions_need_no_table() -> None:
+    engine = "django.contrib.sessions.backends.signed_cookies"
+    assert found(INSTALLED_APPS=["raceway", *AUTH], SESSION_ENGINE=engine) == {}
+
+
+def test_an_application_that_can_be_imported() -> None:
+    assert found(ASGI_APPLICATION="raceway.routing.protocol.answer_lifespan") == {}
+
+
+def test_no_layer_at_all_is_a_choice() -> None:
+    assert found(CHANNEL_LAYERS={}) == {}
+
+
+# With --deploy
+
+MEMORY = {"BACKEND": "raceway.layers.memory.MemoryLayer"}
+
+
+def test_any_page_on_the_web() -> None:
+    for debug in (False, True):
+        problems = found(deploy=True, ALLOWED_HOSTS=["example.com", "*"], CHANNEL_LAYERS={}, DEBUG=debug)
+        assert list(problems) == ["raceway.W004"]
+        assert "any page on the web may open a WebSocket" in problems["raceway.W004"]
+    assert found(ALLOWED_HOSTS=["*"]) == {}
+
+
+def test_a_memory_layer_where_several_processes_may_run() -> None:
+    problems = found(deploy=True, CHANNEL_LAYERS={"default": MEMORY})
+    assert list(problems) == ["raceway.W005"]
+    assert "reaches only the process that sends" in problems["raceway.W005"]
+    assert found(CHANNEL_LAYERS={"default": MEMORY}) == {}
+    assert "raceway.W005" not in found(deploy=True, CHANNEL_LAYERS={"default": {"BACKEND": "nowhere.Layer"}})

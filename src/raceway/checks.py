@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Final
 
 from django.apps import apps
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004
+from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004
+from django.core.management import find_commands
+from django.utils.module_loading import import_string
 
-from raceway.conf import get_settings
+from raceway.conf import django_setting, get_settings
 from raceway.errors import ConfigurationError, InvalidChannelLayerError
-from raceway.layers import channel_layers
+from raceway.layers import DEFAULT_CHANNEL_LAYER, channel_layers
+from raceway.layers.memory import MemoryLayer
 from raceway.routing.project import get_websocket_urlpatterns, routing_name
+
+SESSIONS: Final = "django.contrib.sessions"
 
 
 @register()
 def check_app_order(**kwargs: Any) -> Sequence[CheckMessage]:
     """Django takes ``runserver`` from the first app that has one."""
-    names = [config.name for config in apps.get_app_configs()]
-    if "django.contrib.staticfiles" not in names:
-        return []
-    if names.index("raceway") < names.index("django.contrib.staticfiles"):
-        return []
-    return [
-        Error(
-            "django.contrib.staticfiles comes before raceway in INSTALLED_APPS.",
-            hint='Put "raceway" first: otherwise runserver is Django\'s, which has no WebSockets.',
-            id="raceway.E001",
-        )
-    ]
+    for config in apps.get_app_configs():
+        if config.name == "raceway":
+            break
+        if "runserver" in find_commands(os.path.join(config.path, "management")):
+            return [
+                Error(
+                    f"{config.name} comes before raceway in INSTALLED_APPS, and has a runserver of its own.",
+                    hint='Put "raceway" first: otherwise runserver is another one, not on Raceway\'s server.',
+                    id="raceway.E001",
+                )
+            ]
+    return []
 
 
 @register()
@@ -39,7 +45,16 @@ def check_settings(**kwargs: Any) -> Sequence[CheckMessage]:
         get_settings()
     except ConfigurationError as error:
         return [Error(str(error), hint="Correct the RACEWAY setting.", id="raceway.E002")]
-    return _check_routing()
+    found = [*_check_routing(), *_check_application()]
+    if get_settings().ticket_cache not in settings.CACHES:
+        found.append(
+            Error(
+                f"RACEWAY['TICKET_CACHE'] names {get_settings().ticket_cache!r}, which CACHES does not have.",
+                hint=f"Name one of {', '.join(map(repr, settings.CACHES))}.",
+                id="raceway.E006",
+            )
+        )
+    return found
 
 
 def _check_routing() -> Sequence[CheckMessage]:
@@ -68,6 +83,24 @@ def _exists(name: str) -> bool:
         return False
 
 
+def _check_application() -> Sequence[CheckMessage]:
+    """Without the setting, ``runserver`` makes an application itself."""
+    path = getattr(settings, "ASGI_APPLICATION", None)
+    if path is None:
+        return []
+    try:
+        import_string(path)
+    except Exception as error:  # the module is the project's: anything may happen in it
+        return [
+            Error(
+                f"ASGI_APPLICATION = {path!r} cannot be imported: {type(error).__name__}: {error}",
+                hint='Name a module and an attribute, such as "project.asgi.application".',
+                id="raceway.E005",
+            )
+        ]
+    return []
+
+
 @register()
 def check_channel_layers(**kwargs: Any) -> Sequence[CheckMessage]:
     found: list[CheckMessage] = []
@@ -76,4 +109,66 @@ def check_channel_layers(**kwargs: Any) -> Sequence[CheckMessage]:
             channel_layers[alias]
         except InvalidChannelLayerError as error:
             found.append(Error(str(error), hint="Correct CHANNEL_LAYERS.", id="raceway.E004"))
+    aliases = list(channel_layers)
+    if aliases and DEFAULT_CHANNEL_LAYER not in aliases:
+        found.append(
+            Warning(
+                f"CHANNEL_LAYERS has no {DEFAULT_CHANNEL_LAYER!r}, which groups, channels and consumers use.",
+                hint=f"Call one {DEFAULT_CHANNEL_LAYER!r}, or name an alias wherever a layer is used.",
+                id="raceway.W002",
+            )
+        )
     return found
+
+
+@register()
+def check_sessions(**kwargs: Any) -> Sequence[CheckMessage]:
+    """``get_application`` looks for a user's session wherever there are users."""
+    engine = django_setting("SESSION_ENGINE", "")
+    needs_table = engine in (f"{SESSIONS}.backends.db", f"{SESSIONS}.backends.cached_db")
+    if apps.is_installed("django.contrib.auth") and needs_table and not apps.is_installed(SESSIONS):
+        return [
+            Warning(
+                f"{SESSIONS} is not in INSTALLED_APPS, so a WebSocket with a session cookie fails.",
+                hint=f'Add "{SESSIONS}", or choose a SESSION_ENGINE that needs no table.',
+                id="raceway.W003",
+            )
+        ]
+    return []
+
+
+@register(Tags.security, deploy=True)
+def check_origins(**kwargs: Any) -> Sequence[CheckMessage]:
+    if "*" not in settings.ALLOWED_HOSTS:
+        return []
+    return [
+        Warning(
+            'ALLOWED_HOSTS has "*", so any page on the web may open a WebSocket with the cookies of its visitor.',
+            hint="List the hosts of your pages in ALLOWED_HOSTS.",
+            id="raceway.W004",
+        )
+    ]
+
+
+@register(deploy=True)
+def check_memory_layer(**kwargs: Any) -> Sequence[CheckMessage]:
+    """How many processes there will be is not known here."""
+    return [
+        Warning(
+            f"The channel layer {alias!r} is memory, which reaches only the process that sends.",
+            hint=(
+                "Configure a layer between processes in CHANNEL_LAYERS; with one server process, and no sends from "
+                "others (commands, Celery), silence this with SILENCED_SYSTEM_CHECKS."
+            ),
+            id="raceway.W005",
+        )
+        for alias in channel_layers
+        if _is_memory(alias)
+    ]
+
+
+def _is_memory(alias: str) -> bool:
+    try:
+        return isinstance(channel_layers[alias], MemoryLayer)
+    except InvalidChannelLayerError:
+        return False

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
@@ -42,7 +42,25 @@ def get_settings() -> Settings:
     for name in given:
         if name not in known:
             raise ConfigurationError(f"RACEWAY has no setting {name!r}{did_you_mean(name, known)}")
-    return Settings(**{known[name]: value for name, value in given.items()})
+    found = Settings(**{known[name]: value for name, value in given.items()})
+    for name, is_right, what in _RULES:
+        value = getattr(found, name)
+        if not is_right(value):
+            raise ConfigurationError(f"RACEWAY[{name.upper()!r}] is {what}, not {value!r}.")
+    return found
+
+
+def _is_number(value: object, least: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= least
+
+
+_RULES: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
+    ("routing", lambda value: value is None or isinstance(value, str), "the name of a module"),
+    ("allow_missing_origin", lambda value: isinstance(value, bool), "True or False"),
+    ("ticket_cache", lambda value: isinstance(value, str), "an alias of CACHES"),
+    ("sync_threads", lambda value: isinstance(value, int) and _is_number(value, 1), "a number of at least 1"),
+    ("disconnect_grace_s", lambda value: _is_number(value, 0), "a number of seconds"),
+)
 
 
 def django_setting(name: str, default: Any) -> Any:

@@ -26,8 +26,8 @@ LOCAL_HOSTS: Final = (".localhost", "127.0.0.1", "[::1]")
 class OriginValidator(ConnectMiddleware):
     """Refuse handshakes from other pages than those of ``allowed_origins``, with 403.
 
-    An entry is ``"example.com"``, ``".example.com"`` (with its subdomains), ``"https://example.com:8443"``
-    (this scheme and port only), or ``"*"``, which checks nothing. A handshake without an origin, which no
+    An entry is ``"example.com"``, ``".example.com"`` (with its subdomains), ``"example.com:3000"`` (this port only),
+    ``"https://example.com:8443"`` (this scheme and port only), or ``"*"``, which checks nothing. A handshake without an origin, which no
     browser makes, is refused unless ``allow_missing_origin`` (default: ``RACEWAY["ALLOW_MISSING_ORIGIN"]``).
     """
 
@@ -94,13 +94,11 @@ def is_allowed(origin: str, allowed_origins: Iterable[str]) -> bool:
 
 def _matches(origin: SplitResult, port: int | None, allowed: str) -> bool:
     assert origin.hostname is not None
-    if "://" not in allowed:
-        return is_same_domain(origin.hostname, allowed.lower().strip("[]"))
-    wanted = urlsplit(allowed.lower())
+    wanted = urlsplit(allowed.lower() if "://" in allowed else f"//{allowed.lower()}")
     return (
         wanted.hostname is not None
-        and origin.scheme == wanted.scheme
-        and port == _port(wanted)
+        and wanted.scheme in ("", origin.scheme)
+        and (port == _port(wanted) or (not wanted.scheme and wanted.port is None))
         and is_same_domain(origin.hostname, wanted.hostname)
     )
 

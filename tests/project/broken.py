@@ -1,0 +1,3 @@
+"""An application whose module fails."""
+
+application = 1 / 0
