@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from raceway import Channel, Group
-from raceway.consumers import AsyncWebsocketConsumer, runtime
+from raceway.consumers import AsyncWebsocketConsumer, handlers, runtime
 from raceway.errors import (
     AcceptConnection,
     ChannelFull,
@@ -663,7 +663,7 @@ async def test_events_call_handlers_by_name(open_socket: Open) -> None:
 async def test_a_message_cannot_call_anything_else_and_kills_nobody(
     open_socket: Open, kind: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime, "_unknown_types", set())
+    monkeypatch.setattr(handlers, "_unknown_types", set())
 
     class Robust(Recorder):
         async def http_request(self, event):

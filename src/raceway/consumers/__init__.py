@@ -1,6 +1,8 @@
 """Consumers: your code for one connection."""
 
 from raceway.consumers.base import Consumer
+from raceway.consumers.functions import Socket, websocket_consumer
+from raceway.consumers.http import AsyncHttpConsumer, HttpConsumer
 from raceway.consumers.websocket import (
     AsyncJsonWebsocketConsumer,
     AsyncWebsocketConsumer,
@@ -9,9 +11,13 @@ from raceway.consumers.websocket import (
 )
 
 __all__ = [
+    "AsyncHttpConsumer",
     "AsyncJsonWebsocketConsumer",
     "AsyncWebsocketConsumer",
     "Consumer",
+    "HttpConsumer",
     "JsonWebsocketConsumer",
+    "Socket",
     "WebsocketConsumer",
+    "websocket_consumer",
 ]

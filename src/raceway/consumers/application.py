@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from raceway.consumers.handlers import Handlers, handlers_of
-from raceway.consumers.runtime import Runtime
+from raceway.consumers.response import answer
 from raceway.types import Prepare, Receive, Scope, Send
 
 if TYPE_CHECKING:
@@ -28,13 +28,14 @@ class ConsumerApplication:
         self, scope: Scope, receive: Receive, send: Send, prepare: Prepare | None = None
     ) -> Coroutine[Any, Any, None]:
         """What ``__call__`` does, without a frame that every message would pass; ``prepare`` runs first."""
-        if f"{scope['type']}.disconnect" not in self._handlers.client:
-            if scope["type"] == "http":
-                return _refuse_http(send)
-            raise ValueError(
-                f"{self.consumer_class.__qualname__} does not serve {scope['type']!r} connections"
-            )
-        return Runtime(self._handlers, scope, receive, send).run(self._make, prepare)
+        runtime = self.consumer_class.runtime_for(scope["type"])
+        if runtime is not None:
+            return runtime(self._handlers, scope, receive, send).run(self._make, prepare)
+        if scope["type"] == "http":
+            return _refuse_http(send)
+        if scope["type"] == "websocket":
+            return _refuse_websocket(receive, send)
+        raise ValueError(f"{self.consumer_class.__qualname__} does not serve {scope['type']!r} connections")
 
     def _make(self) -> Consumer:
         return self.consumer_class(**self.consumer_initkwargs)
@@ -43,13 +44,13 @@ class ConsumerApplication:
         return f"<ConsumerApplication of {self.consumer_class.__qualname__}>"
 
 
-async def _refuse_http(send: Send) -> None:
+def _refuse_http(send: Send) -> Coroutine[Any, Any, None]:
     """Somebody has opened the address of a WebSocket in a browser (RFC 9110 section 15.5.22)."""
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"upgrade", b"websocket")]
-    await send({"type": "http.response.start", "status": 426, "headers": headers})
-    await send(
-        {
-            "type": "http.response.body",
-            "body": b"A WebSocket is served here: connect with a WebSocket client.\n",
-        }
-    )
+    text = "A WebSocket is served here: connect with a WebSocket client."
+    return answer(send, 426, text, (b"upgrade", b"websocket"))
+
+
+async def _refuse_websocket(receive: Receive, send: Send) -> None:
+    """Somebody tries a WebSocket where there is none."""
+    await receive()
+    await send({"type": "websocket.close"})

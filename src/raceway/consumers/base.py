@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine, Iterable
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from threading import get_ident
-from typing import Any
+from typing import Any, ClassVar
 
 from asgiref.sync import async_to_sync
 
@@ -18,6 +18,16 @@ from raceway.layers.spec import require_group_name
 from raceway.types import Scope
 
 
+class FromScope:
+    """An attribute that reads the scope, until a consumer assigns to it."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __get__(self, consumer: Consumer | None, owner: type[Consumer]) -> Any:
+        return self if consumer is None else consumer.scope[self._key]
+
+
 class Consumer:
     """One connection's code: an instance lives as long as the connection.
 
@@ -25,6 +35,10 @@ class Consumer:
     their own. They run one at a time. Public methods that no base of Raceway has are handlers of layer events:
     ``{"type": "chat.message", ...}`` calls ``chat_message(event)``.
     """
+
+    handles_any_protocol: ClassVar = False
+    runtimes: ClassVar[Mapping[str, type[Runtime]]] = {}
+    """The runtime for each type of scope that the class serves."""
 
     channel_layer_alias: str = "default"
     groups: Iterable[str] | None = None
@@ -40,12 +54,20 @@ class Consumer:
     closed: bool = False
     """The connection has ended, or is about to: sending raises ``ClientDisconnected``."""
 
+    user: Any = FromScope("user")
+    """``scope["user"]``, where ``AuthMiddleware`` or the like has put it."""
+
     _runtime: Runtime
 
     @classmethod
     def as_asgi(cls, **initkwargs: Any) -> ConsumerApplication:
         """An ASGI application that makes one instance, with ``initkwargs``, for each connection."""
         return ConsumerApplication(cls, initkwargs)
+
+    @classmethod
+    def runtime_for(cls, scope_type: str) -> type[Runtime] | None:
+        """What runs a connection of this type; ``None`` if the class does not serve it."""
+        return cls.runtimes.get(scope_type)
 
     def group_send(self, group: str, message: dict[str, Any]) -> Awaitable[None]:
         """Send to every member of a group, as ``raceway.Group(group).send`` does."""
@@ -62,6 +84,11 @@ class Consumer:
         ``event`` is what was being handled, if it was an event. The default raises ``error``, for the server to log.
         """
         raise error
+
+    @property
+    def code(self) -> Any:
+        """What was written for this connection, by which log records name it."""
+        return type(self)
 
     def _require_layer(self) -> ChannelLayer:
         if self.channel_layer is None:

@@ -8,6 +8,7 @@ third-party bases take part.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from functools import cache, partialmethod
 from inspect import getmro, isawaitable, unwrap
@@ -15,6 +16,10 @@ from types import FunctionType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
+
+from raceway.done import DONE
+
+logger = logging.getLogger("raceway.consumers")
 
 Invoke: TypeAlias = Callable[..., Awaitable[Any]]
 """Call it as ``invoke(consumer, ...)`` in the loop's thread and await what it returns."""
@@ -26,12 +31,30 @@ INTERCEPTS: Final = "websocket_send"
 """... but for the one by which a class asks to see client messages before they are sent."""
 
 
+UNKNOWN_TYPES: Final = 1000
+"""Types without a handler that are remembered, so that each is logged once."""
+
+_unknown_types: set[tuple[object, str]] = set()
+
+
+class ByType(dict[str, Invoke]):
+    """Functions by the type of what they handle; a type that has none is looked up in ``names``, or dropped."""
+
+    def __init__(self, by_type: dict[str, Invoke], names: dict[str, Invoke]) -> None:
+        super().__init__(by_type)
+        self.names = names
+
+    def __missing__(self, kind: object) -> Invoke:
+        name = kind.replace(".", "_") if isinstance(kind, str) else ""
+        return self.names.get(name, drop_unknown)
+
+
 class Handlers(NamedTuple):
     """``hooks`` by method name, ``events`` by handler name, ``client`` by the type of a server's event."""
 
     hooks: dict[str, Invoke]
     events: dict[str, Invoke]
-    client: dict[str, Invoke]
+    client: ByType
 
     @property
     def intercepts(self) -> bool:
@@ -44,6 +67,7 @@ def handlers_of(cls: type) -> Handlers:
     """Work out the table of ``cls``."""
     hooks: dict[str, Invoke] = {}
     events: dict[str, Invoke] = {}
+    protocol: dict[str, Invoke] = {}
     ours = {name: raw for base in getmro(cls) if _is_ours(base) for name, raw in vars(base).items()}
     for name in dir(cls):
         owner = _owner(cls, name)
@@ -52,12 +76,24 @@ def handlers_of(cls: type) -> Handlers:
         if name in ours:
             if isinstance(ours[name], FunctionType):
                 hooks[name] = _invoke(cls, name, _is_ours(owner))
-        elif name.startswith(RESERVED_PREFIXES) and name != INTERCEPTS:
-            continue
         elif _is_method(vars(owner)[name], owner):
-            events[name] = _invoke(cls, name, False)
-    client = {name.replace("_", ".", 1): hooks[name] for name in hooks if name.startswith(RESERVED_PREFIXES)}
-    return Handlers(hooks, events, client)
+            is_protocol = name.startswith(RESERVED_PREFIXES) and name != INTERCEPTS
+            (protocol if is_protocol else events)[name] = _invoke(cls, name, False)
+    names = hooks | protocol if getattr(cls, "handles_any_protocol", False) else hooks
+    client = {name.replace("_", ".", 1): names[name] for name in names if name.startswith(RESERVED_PREFIXES)}
+    return Handlers(hooks, events, ByType(client, events if names is not hooks else {}))
+
+
+def drop_unknown(consumer: Any, event: Any) -> Awaitable[Any]:
+    """What happens to a message that nobody handles: each type is logged once."""
+    kind = repr(event.get("type"))
+    code = consumer.code
+    if (code, kind) not in _unknown_types and len(_unknown_types) < UNKNOWN_TYPES:
+        _unknown_types.add((code, kind))
+        logger.warning(
+            "%s has no handler for messages of type %s: they are dropped.", code.__qualname__, kind
+        )
+    return DONE
 
 
 def _owner(cls: type, name: str) -> type:

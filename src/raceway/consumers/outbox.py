@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 from raceway.errors import ClientDisconnected
 from raceway.layers.spec import client_event, client_message
@@ -67,6 +67,17 @@ class Outbox:
     raises. After a close nothing is taken.
     """
 
+    opening: ClassVar = "websocket.accept"
+    """The event that opens the way for pushes."""
+    carrying: ClassVar = "websocket.send"
+    """The events that count against the bounds."""
+    last_words: ClassVar[Event | None] = {
+        "type": "websocket.close",
+        "code": OVERLOADED,
+        "reason": "too slow",
+    }
+    """What a client that is given up is told."""
+
     __slots__ = (
         "_failed",
         "_is_closed",
@@ -109,14 +120,12 @@ class Outbox:
         if self._is_closed:
             raise ClientDisconnected("The connection is closed.")
         size_bytes = 0
-        if event["type"] == "websocket.send":
+        if event["type"] == self.carrying:
             if self._own_bytes > (OWN_BYTES if self._is_sending else BURST_BYTES):
                 self._give_up()
                 raise ClientDisconnected(f"The client is too slow: {self._own_bytes} bytes wait for it.")
-            message = client_message(event.get("text"), event.get("bytes"))
-            size_bytes = len(message.payload) + ENTRY_BYTES
-            if not message.is_text:
-                event = {**event, "bytes": message.payload}  # the caller may change a bytearray
+            event, payload_bytes = self._weigh(event)
+            size_bytes = payload_bytes + ENTRY_BYTES
         elif event["type"] == "websocket.close":
             self._is_closed = True
         sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -128,7 +137,7 @@ class Outbox:
         if self._is_closed:
             return Pushed.CLOSED
         if self._is_open and not self._is_sending:
-            self._append(client_event(message), None, 0)
+            self._append(self._as_event(message), None, 0)
             return Pushed.ACCEPTED
         verdict = self._pushes.offer(Push(self._next_number(), message), policy, key)
         dropped, self._pushes.dropped_oldest = self._pushes.dropped_oldest, 0
@@ -137,6 +146,15 @@ class Outbox:
             return Pushed.CLOSED
         self._count_dropped(dropped + (verdict is not Verdict.QUEUED))
         return Pushed.ACCEPTED if verdict is Verdict.QUEUED else Pushed.DROPPED
+
+    @property
+    def is_sending(self) -> bool:
+        """A send waits for the client."""
+        return self._is_sending
+
+    def shut(self) -> None:
+        """Take nothing more."""
+        self._is_closed = True
 
     async def finish(self, is_gone: bool) -> None:
         """Wait until everything has been sent; drop it instead if the client ``is_gone``.
@@ -158,8 +176,19 @@ class Outbox:
         """The client is too slow: drop what was pushed, and close behind what the consumer itself has sent."""
         self._is_closed = self._is_overloaded = True
         self._pushes.clear()
-        self._append({"type": "websocket.close", "code": OVERLOADED, "reason": "too slow"}, None, 0)
+        if self.last_words is not None:
+            self._append(self.last_words, None, 0)
         self._overloaded()
+
+    def _weigh(self, event: Event) -> tuple[Event, int]:
+        """``event``, checked, as it is to be sent, and how many bytes it carries."""
+        message = client_message(event.get("text"), event.get("bytes"))
+        if not message.is_text:
+            event = {**event, "bytes": message.payload}  # the caller may change a bytearray
+        return event, len(message.payload)
+
+    def _as_event(self, message: PreparedMessage) -> Event:
+        return client_event(message)
 
     def _count_dropped(self, pushes: int) -> None:
         if pushes and not self.dropped:
@@ -183,11 +212,11 @@ class Outbox:
             while True:
                 push = self._pushes.first if self._is_open else None
                 if push is not None and (not self._own or push.number < self._own[0].number):
-                    await self._deliver(client_event(self._pushes.take_first().message), None)
+                    await self._deliver(self._as_event(self._pushes.take_first().message), None)
                 elif self._own:
                     _, event, sent, size_bytes = self._own.popleft()
                     self._own_bytes -= size_bytes
-                    self._is_open = self._is_open or event["type"] == "websocket.accept"
+                    self._is_open = self._is_open or event["type"] == self.opening
                     await self._deliver(event, sent)
                 else:
                     return

@@ -42,6 +42,7 @@ UNAUTHORIZED: Final = 4401
 PUMPED_EVENTS: Final = 32
 """Client messages that may wait for handlers before the pump stops receiving."""
 
+
 class Runtime:
     """Feed one consumer with what its client and its layer send, one at a time and in order, until it ends.
 
@@ -172,6 +173,11 @@ class Runtime:
             if threads is not None:
                 await leave_threads(threads)
 
+    @property
+    def has_handlers(self) -> bool:
+        """The class handles events of the layer."""
+        return bool(self._handlers.events)
+
     # What fills the mailbox, in the loop's thread
 
     def put(self, event: Event) -> None:
@@ -247,8 +253,13 @@ class Runtime:
         if self._waiter is not None:
             self._wake()
             return
+        self._start_grace()
+
+    def _start_grace(self) -> None:
         grace_s = self.consumer.disconnect_grace_s
-        self._grace = self._loop.call_later(self._default_grace_s() if grace_s is None else grace_s, self._overtake)
+        if grace_s is None:
+            grace_s = self._default_grace_s()
+        self._grace = self._loop.call_later(grace_s, self._overtake)
 
     def _default_grace_s(self) -> float:
         return get_settings().disconnect_grace_s
@@ -315,7 +326,7 @@ class Runtime:
             self._note(event)
         if room is None:
             return DONE
-        room.add_done_callback(_retrieve)
+        room.add_done_callback(retrieve)
         return room
 
     def _note(self, event: Event) -> None:
@@ -436,13 +447,16 @@ class Runtime:
     async def _receive_all(self) -> None:
         """The pump: what a server without ``listen`` needs."""
         try:
-            while self._gone is None:
+            while self._is_listening():
                 self.put(await self._receive())
                 if self._client_waiting >= self.pumped_events:
                     self._room = self._loop.create_future()
                     await self._room
         except Exception as error:
             self._tell(error)
+
+    def _is_listening(self) -> bool:
+        return self._gone is None
 
     def _resume_pump(self) -> None:
         room, self._room = self._room, None
@@ -498,7 +512,7 @@ class Runtime:
         return self._gone is not None
 
 
-def _retrieve(room: asyncio.Future[None]) -> None:
+def retrieve(room: asyncio.Future[None]) -> None:
     """Whoever does not await a send does not hear that the client went away meanwhile."""
     if not room.cancelled():
         room.exception()

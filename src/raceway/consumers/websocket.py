@@ -19,7 +19,33 @@ UNSUPPORTED_DATA: Final = 1003
 INVALID_DATA: Final = 1007
 
 
-class WebsocketConsumer(Consumer):
+class WebsocketConnection(Consumer):
+    """What can be done with a WebSocket, whatever handles it."""
+
+    def accept(
+        self, subprotocol: str | None = None, headers: Iterable[tuple[bytes, bytes]] | None = None
+    ) -> Awaitable[None]:
+        """Accept the handshake, with one of the client's subprotocols and more response headers if given."""
+        event: Event = {"type": "websocket.accept"}
+        if subprotocol is None:
+            subprotocol = self.scope.get("raceway.subprotocol")  # middleware read it, so it must be answered
+        if subprotocol is not None:
+            event["subprotocol"] = subprotocol
+        if headers is not None:
+            event["headers"] = list(headers)
+        return self._runtime.send(event)
+
+    def close(self, code: int | bool | None = None, reason: str | None = None) -> Awaitable[None]:
+        """Close the socket, or refuse it if it has not been accepted. Nothing more is received."""
+        event: Event = {"type": "websocket.close"}
+        if code is not None and code is not True:
+            event["code"] = code
+        if reason:
+            event["reason"] = reason
+        return self._runtime.send(event)
+
+
+class WebsocketConsumer(WebsocketConnection):
     """A WebSocket: override ``connect``, ``receive`` and ``disconnect`` as you need them.
 
     ``accept``, ``send`` and ``close`` act when they are called; await them in ``async def`` methods to wait for
@@ -58,19 +84,6 @@ class WebsocketConsumer(Consumer):
 
     # To call
 
-    def accept(
-        self, subprotocol: str | None = None, headers: Iterable[tuple[bytes, bytes]] | None = None
-    ) -> Awaitable[None]:
-        """Accept the handshake, with one of the client's subprotocols and more response headers if given."""
-        event: Event = {"type": "websocket.accept"}
-        if subprotocol is None:
-            subprotocol = self.scope.get("raceway.subprotocol")  # middleware read it, so it must be answered
-        if subprotocol is not None:
-            event["subprotocol"] = subprotocol
-        if headers is not None:
-            event["headers"] = list(headers)
-        return self._runtime.send(event)
-
     def send(
         self,
         text_data: str | None = None,
@@ -85,15 +98,6 @@ class WebsocketConsumer(Consumer):
         else:
             raise ValueError("send() takes text_data or bytes_data")
         return sent if close is False else self.close(close)
-
-    def close(self, code: int | bool | None = None, reason: str | None = None) -> Awaitable[None]:
-        """Close the socket, or refuse it if it has not been accepted. Nothing more is received."""
-        event: Event = {"type": "websocket.close"}
-        if code is not None and code is not True:
-            event["code"] = code
-        if reason:
-            event["reason"] = reason
-        return self._runtime.send(event)
 
     # The events as ASGI has them
 
