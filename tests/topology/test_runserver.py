@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 DEADLINE_S = 20.0
@@ -165,7 +165,16 @@ def test_http_static_files_and_websockets_with_coloured_lines(
     status, script = get(port, "/static/raceway/raceway.js")
     assert (status, b"WebSocket" in script) == (200, True)
     assert greeting(port) == "first"
-    assert server.until('"WebSocket /greet/"')
+    assert server.until(r'"WebSocket /greet/" 101 0')
+    with pytest.raises(InvalidStatus), connect(f"ws://127.0.0.1:{port}/greet/", origin="http://evil.org"):  # type: ignore
+        pass
+    assert "\x1b[" in server.until(r'.*"WebSocket /greet/" 403')[0]
+    with (
+        pytest.raises(InvalidStatus),
+        connect(f"ws://127.0.0.1:{port}/nowhere/", origin="http://localhost"),  # type: ignore
+    ):
+        pass
+    assert server.until(r'"WebSocket /nowhere/" 404')
 
 
 def test_nostatic_means_no_static_files(runserver: Callable[..., Runserver]) -> None:

@@ -1,4 +1,4 @@
-"""What ``runserver`` puts around the project's application: static files, and a line for each request."""
+"""What ``runserver`` adds to a server: static files around the application, and a coloured line for each request."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from collections.abc import Awaitable
 
 from raceway.asgi import STATIC_FILES_DECIDED
 from raceway.routing.begin import begin
-from raceway.types import ASGIApplication, Event, Prepare, Receive, Scope, Send
+from raceway.server.access import AccessLog, target_of
+from raceway.types import ASGIApplication, Prepare, Receive, Scope, Send
+from raceway.wire.events import Request
 
 logger = logging.getLogger("django.server")
 
 
 class DevelopmentApplication:
-    """Serve HTTP by ``http``, everything else by ``application``, and log both as Django's ``runserver`` does.
+    """Serve HTTP by ``http``, everything else by ``application``.
 
     Whether there are static files is for ``http`` alone to say: ``application`` is told to serve none by itself.
     """
@@ -29,44 +31,35 @@ class DevelopmentApplication:
     def raceway_begin(
         self, scope: Scope, receive: Receive, send: Send, prepare: Prepare | None = None
     ) -> Awaitable[None]:
-        """What ``__call__`` does, without staying on the stack of a WebSocket."""
+        """What ``__call__`` does, without staying on the stack."""
         if scope["type"] == "http":
-            return self._serve_http(scope, receive, send)
-        if scope["type"] == "websocket":
-            logger.info('"WebSocket %s"', _target(scope), extra={"server_time": _now()})
+            return begin(self.http, {**scope, STATIC_FILES_DECIDED: True}, receive, send, prepare)
         return begin(self.application, scope, receive, send, prepare)
 
-    async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope = {**scope, STATIC_FILES_DECIDED: True}
-        status, size_bytes = 500, 0
 
-        async def watch(event: Event) -> None:
-            nonlocal status, size_bytes
-            if event["type"] == "http.response.start":
-                status = event["status"]
-            size_bytes += len(event.get("body", b""))
-            await send(event)
+class DevelopmentLog(AccessLog):
+    """Log each request as Django's ``runserver`` does, which colours the line by its status; a WebSocket's handshake
+    too, with 101 if it was accepted."""
 
-        try:
-            await self.http(scope, receive, watch)
-        finally:
-            logger.log(
-                logging.INFO if status < 400 else logging.WARNING if status < 500 else logging.ERROR,
-                '"%s %s HTTP/%s" %d %d',
-                scope["method"],
-                _target(scope),
-                scope["http_version"],
-                status,
-                size_bytes,
-                extra={"status_code": status, "server_time": _now()},
-            )
-
-
-def _now() -> str:
-    return time.strftime("%d/%b/%Y %H:%M:%S")
-
-
-def _target(scope: Scope) -> str:
-    path: str = scope.get("raw_path", b"").decode("ascii", "backslashreplace") or scope["path"]
-    query = scope.get("query_string", b"").decode("ascii", "backslashreplace")
-    return f"{path}?{query}" if query else path
+    def add(
+        self,
+        client: tuple[str, int] | None,
+        request: Request | None,
+        status: int,
+        size_bytes: int,
+        seconds: float,
+    ) -> None:
+        if request is None:
+            line = "-"
+        elif request.upgrade == "websocket":
+            line = f"WebSocket {target_of(request)}"
+        else:
+            line = f"{request.method} {target_of(request)} HTTP/{request.http_version}"
+        logger.log(
+            logging.INFO if status < 400 else logging.WARNING if status < 500 else logging.ERROR,
+            '"%s" %d %d',
+            line,
+            status,
+            size_bytes,
+            extra={"status_code": status, "server_time": time.strftime("%d/%b/%Y %H:%M:%S")},
+        )

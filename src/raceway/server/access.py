@@ -39,10 +39,7 @@ class AccessLog:
         """Add the line of one request; ``None`` is one that could not be read."""
         line = "-"
         if request is not None:
-            target = request.raw_path.decode("ascii", "backslashreplace")
-            if request.query_string:
-                target = f"{target}?{request.query_string.decode('ascii', 'backslashreplace')}"
-            line = f"{request.method} {target} HTTP/{request.http_version}"
+            line = f"{request.method} {target_of(request)} HTTP/{request.http_version}"
         who = f"{client[0]}:{client[1]}" if client is not None else "-"
         self._lines.append(f'{who} [{self._stamp}] "{line}" {status} {size_bytes} {seconds:.4f}\n')
         if len(self._lines) >= LINES_PER_WRITE:
@@ -63,3 +60,11 @@ class AccessLog:
                 data = data[os.write(self._fd, data) :]
         except OSError:  # nobody reads it any more; serving goes on
             pass
+
+
+def target_of(request: Request) -> str:
+    """What was asked for, as it came."""
+    target = request.raw_path.decode("ascii", "backslashreplace")
+    if request.query_string:
+        return f"{target}?{request.query_string.decode('ascii', 'backslashreplace')}"
+    return target

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from raceway.errors import ConfigurationError
+from raceway.server.access import AccessLog
 from raceway.wire.limits import Limits
 
 
@@ -13,7 +14,8 @@ class Config:
     """Where to listen, whom to trust, what to log, and the limits.
 
     Give one of ``host`` and ``port``, ``uds`` (a Unix socket's path) or ``fd`` (listening sockets that were
-    inherited). ``port=0`` takes a free one. ``drain_s`` is how long a stop may take, in seconds.
+    inherited). ``port=0`` takes a free one. ``access_log`` may be another one than that on standard output.
+    ``drain_s`` is how long a stop may take, in seconds.
     Raises ``ConfigurationError`` where two settings cannot go together.
     """
 
@@ -26,7 +28,7 @@ class Config:
     root_path: str = ""
     proxy_headers: bool = False
     forwarded_allow_ips: str = "127.0.0.1,::1"
-    access_log: bool = True
+    access_log: bool | AccessLog = True
     drain_s: float = 30.0
     ws_compression: bool = True
     limits: Limits = field(default_factory=Limits)

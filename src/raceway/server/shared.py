@@ -58,7 +58,9 @@ class Shared:
         self.counters: Counter[str] = Counter()
         self.flusher = Flusher(loop.call_soon)
         self.deadlines = Deadlines(loop.time())
-        self.access = AccessLog() if config.access_log else None
+        self.access: AccessLog | None = None
+        if config.access_log:
+            self.access = config.access_log if isinstance(config.access_log, AccessLog) else AccessLog()
         self.proxies = TrustedProxies(config.forwarded_allow_ips)
         self.draining = False
         self.default_headers: dict[bytes, bytes] = {}

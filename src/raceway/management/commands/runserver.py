@@ -19,7 +19,7 @@ from django.utils.module_loading import import_string
 
 from raceway.asgi import get_application
 from raceway.errors import ConfigurationError
-from raceway.management.development import DevelopmentApplication
+from raceway.management.development import DevelopmentApplication, DevelopmentLog
 from raceway.server import Config, Server, run
 from raceway.server.running import loop_factory
 from raceway.types import ASGIApplication
@@ -53,7 +53,7 @@ class Command(RunserverCommand):
             connection.close()
         try:
             # The drain takes no time: whoever restarts a development server waits for it.
-            config = Config(host=self.addr, port=int(self.port), access_log=False, drain_s=0)
+            config = Config(host=self.addr, port=int(self.port), access_log=DevelopmentLog(), drain_s=0)
             self._serve(self.get_handler(*args, **options), config)
         except ConfigurationError as error:
             self.stderr.write(f"Error: {error}")
