@@ -5,6 +5,8 @@ from importlib.util import find_spec
 
 from benchmarks.servers import BUILD
 
+RACEWAY_IS_HERE = find_spec("raceway") is not None  # Channels has environments of its own
+
 SECRET_KEY = "a key for benchmarks"
 DEBUG = False
 ALLOWED_HOSTS = ["127.0.0.1"]
@@ -13,7 +15,7 @@ ROOT_URLCONF = "benchmarks.project.urls"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [
-    *(framework for framework in ("raceway", "channels") if find_spec(framework)),
+    "raceway" if RACEWAY_IS_HERE else "channels",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -33,14 +35,14 @@ if os.environ.get("BENCHMARKS_MIDDLEWARE") == "usual":
 
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BUILD / "project.sqlite3"}}
 
-if redis_port := os.environ.get("BENCHMARKS_REDIS_PORT"):
+if RACEWAY_IS_HERE:
+    CHANNEL_LAYERS = {"default": {"BACKEND": "raceway.layers.memory.MemoryLayer"}}
+elif redis_port := os.environ.get("BENCHMARKS_REDIS_PORT"):
     CHANNEL_LAYERS = {
         "default": {
             "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
             "CONFIG": {"hosts": [f"redis://127.0.0.1:{redis_port}"]},
         }
     }
-elif find_spec("channels"):
-    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 else:
-    CHANNEL_LAYERS = {"default": {"BACKEND": "raceway.layers.memory.MemoryLayer"}}
+    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
