@@ -10,6 +10,7 @@ from django.urls.resolvers import LocalePrefixPattern
 import tests.project  # noqa: F401  Django's settings
 from raceway.consumers import AsyncWebsocketConsumer
 from raceway.routing import ConnectMiddleware, URLRouter
+from tests.consumers.driver import Socket
 from tests.routing.calls import call, note
 
 
@@ -158,3 +159,41 @@ def test_a_class_in_place_of_its_application_is_named() -> None:
         ImproperlyConfigured, match=r"chat/ leads to a class; write AsyncWebsocketConsumer\.as_asgi"
     ):
         URLRouter([path("chat/", AsyncWebsocketConsumer)])  # type: ignore[arg-type]
+
+
+# Functions
+
+
+async def echo(socket: Any) -> None:
+    async for message in socket:
+        await socket.send(f"{socket.kwargs['name']}: {message}")
+
+
+async def with_defaults(socket: Any, retries: int = 3, *, loud: bool = False) -> None:
+    await socket.send(str(socket.kwargs))
+
+
+@pytest.mark.parametrize("lane", [True, False])
+async def test_a_route_may_lead_to_a_function(lane: bool) -> None:
+    route = path("f/<str:name>/", echo)
+    for router in (URLRouter([route]), URLRouter([path("", include([route]))])):
+        socket = Socket(router, lane=lane, path="/f/bender/")
+        assert await socket.connect() == {"type": "websocket.accept"}
+        socket.say("hi")
+        assert await socket.text() == "bender: hi"
+        await socket.goodbye()
+    assert route.callback is echo
+
+
+async def test_a_function_may_have_more_arguments_if_they_have_defaults() -> None:
+    socket = Socket(URLRouter([path("x/<int:n>/", with_defaults)]), lane=True, path="/x/3/")
+    assert await socket.connect() == {"type": "websocket.accept"}
+    assert await socket.text() == "{'n': 3}"
+    await socket.goodbye()
+
+
+def test_a_function_that_cannot_wait_is_named() -> None:
+    def chat(message: Any) -> None: ...
+
+    with pytest.raises(ImproperlyConfigured, match=r"The route chat/: .*chat.* write async def"):
+        URLRouter([path("chat/", chat)])

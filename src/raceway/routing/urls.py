@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.urls import URLPattern, URLResolver
 from django.urls.resolvers import RegexPattern, RoutePattern
 
+from raceway.consumers.functions import is_function_consumer, websocket_consumer
 from raceway.routing.begin import begin
 from raceway.routing.paths import path_to_route
 from raceway.routing.refuse import refuse
@@ -30,7 +31,7 @@ class Match(NamedTuple):
 class URLRouter:
     """Call the application of the first route that matches the path: ``path()``, ``re_path()``, ``include()``.
 
-    A route leads to ``SomeConsumer.as_asgi()``, or to any ASGI application. Routers
+    A route leads to ``SomeConsumer.as_asgi()``, to ``async def echo(socket)``, or to any ASGI application. Routers
     nest: a route to another ``URLRouter``, or to a ``Mount``, is a prefix. The captured arguments are
     ``scope["url_route"] = {"args": (...), "kwargs": {...}}``. A path without a route is refused with 404; where a
     server cannot say that to a WebSocket, with 403.
@@ -146,4 +147,10 @@ def _as_route(route: Route) -> Route:
         )
     if getattr(callback, "is_path_router", False):
         return URLPattern(prefix_of(route), callback, route.default_args, route.name)
+    if is_function_consumer(callback):
+        try:
+            application = websocket_consumer(callback)
+        except TypeError as error:
+            raise ImproperlyConfigured(f"The route {route.pattern!s}: {error}") from error
+        return URLPattern(route.pattern, application, route.default_args, route.name)
     return route
