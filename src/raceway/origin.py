@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -18,6 +19,9 @@ from raceway.types import ASGIApplication, Scope
 logger = logging.getLogger("raceway.origin")
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+ORIGINS_REMEMBERED: Final = 256
+"""How many origins are remembered with their verdict: most handshakes come from few pages."""
 
 LOCAL_HOSTS: Final = (".localhost", "127.0.0.1", "[::1]")
 """What Django allows with ``DEBUG`` and no ``ALLOWED_HOSTS``."""
@@ -53,7 +57,7 @@ class OriginValidator(ConnectMiddleware):
             if accepted is None:
                 accepted = get_settings().allow_missing_origin
         else:
-            accepted = len(origins) == 1 and is_allowed(origins[0].decode("latin-1"), allowed)
+            accepted = len(origins) == 1 and is_allowed(origins[0].decode("latin-1"), tuple(allowed))
         if not accepted:
             logger.info(
                 "Refused a WebSocket at %s: %s.",
@@ -80,7 +84,8 @@ class AllowedHostsOriginValidator(OriginValidator):
         return list(settings.ALLOWED_HOSTS)
 
 
-def is_allowed(origin: str, allowed_origins: Iterable[str]) -> bool:
+@lru_cache(ORIGINS_REMEMBERED)
+def is_allowed(origin: str, allowed_origins: tuple[str, ...]) -> bool:
     """Whether an ``Origin`` header (RFC 6454 section 7) matches one of the entries."""
     try:
         parts = urlsplit(origin)
