@@ -3,6 +3,8 @@
 from raceway.consumers.base import Consumer
 from raceway.consumers.functions import Socket, websocket_consumer
 from raceway.consumers.http import AsyncHttpConsumer, HttpConsumer
+from raceway.consumers.raw import AsyncConsumer, SyncConsumer
+from raceway.consumers.sse import SseConsumer
 from raceway.consumers.websocket import (
     AsyncJsonWebsocketConsumer,
     AsyncWebsocketConsumer,
@@ -11,6 +13,7 @@ from raceway.consumers.websocket import (
 )
 
 __all__ = [
+    "AsyncConsumer",
     "AsyncHttpConsumer",
     "AsyncJsonWebsocketConsumer",
     "AsyncWebsocketConsumer",
@@ -18,6 +21,8 @@ __all__ = [
     "HttpConsumer",
     "JsonWebsocketConsumer",
     "Socket",
+    "SseConsumer",
+    "SyncConsumer",
     "WebsocketConsumer",
     "websocket_consumer",
 ]

@@ -28,7 +28,7 @@ class ConsumerApplication:
         self, scope: Scope, receive: Receive, send: Send, prepare: Prepare | None = None
     ) -> Coroutine[Any, Any, None]:
         """What ``__call__`` does, without a frame that every message would pass; ``prepare`` runs first."""
-        runtime = self.consumer_class.runtime_for(scope["type"])
+        runtime = self.consumer_class._runtime_for(scope["type"])
         if runtime is not None:
             return runtime(self._handlers, scope, receive, send).run(self._make, prepare)
         if scope["type"] == "http":

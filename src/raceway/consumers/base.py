@@ -36,8 +36,8 @@ class Consumer:
     ``{"type": "chat.message", ...}`` calls ``chat_message(event)``.
     """
 
-    handles_any_protocol: ClassVar = False
-    runtimes: ClassVar[Mapping[str, type[Runtime]]] = {}
+    _handles_any_protocol: ClassVar = False
+    _runtimes: ClassVar[Mapping[str, type[Runtime]]] = {}
     """The runtime for each type of scope that the class serves."""
 
     channel_layer_alias: str = "default"
@@ -65,9 +65,9 @@ class Consumer:
         return ConsumerApplication(cls, initkwargs)
 
     @classmethod
-    def runtime_for(cls, scope_type: str) -> type[Runtime] | None:
+    def _runtime_for(cls, scope_type: str) -> type[Runtime] | None:
         """What runs a connection of this type; ``None`` if the class does not serve it."""
-        return cls.runtimes.get(scope_type)
+        return cls._runtimes.get(scope_type)
 
     def group_send(self, group: str, message: dict[str, Any]) -> Awaitable[None]:
         """Send to every member of a group, as ``raceway.Group(group).send`` does."""
@@ -86,7 +86,7 @@ class Consumer:
         raise error
 
     @property
-    def code(self) -> Any:
+    def _code(self) -> Any:
         """What was written for this connection, by which log records name it."""
         return type(self)
 

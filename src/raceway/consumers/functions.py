@@ -113,7 +113,7 @@ class Socket(WebsocketConnection):
     ``send`` and iteration accept the handshake if ``accept`` was not called.
     """
 
-    runtimes = {"websocket": FunctionRuntime}
+    _runtimes = {"websocket": FunctionRuntime}
 
     _runtime: FunctionRuntime
 
@@ -121,7 +121,7 @@ class Socket(WebsocketConnection):
         self._function = function
 
     @property
-    def code(self) -> Any:
+    def _code(self) -> Any:
         return self._function
 
     @property

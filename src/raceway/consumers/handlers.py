@@ -79,7 +79,7 @@ def handlers_of(cls: type) -> Handlers:
         elif _is_method(vars(owner)[name], owner):
             is_protocol = name.startswith(RESERVED_PREFIXES) and name != INTERCEPTS
             (protocol if is_protocol else events)[name] = _invoke(cls, name, False)
-    names = hooks | protocol if getattr(cls, "handles_any_protocol", False) else hooks
+    names = hooks | protocol if getattr(cls, "_handles_any_protocol", False) else hooks
     client = {name.replace("_", ".", 1): names[name] for name in names if name.startswith(RESERVED_PREFIXES)}
     return Handlers(hooks, events, ByType(client, events if names is not hooks else {}))
 
@@ -87,7 +87,7 @@ def handlers_of(cls: type) -> Handlers:
 def drop_unknown(consumer: Any, event: Any) -> Awaitable[Any]:
     """What happens to a message that nobody handles: each type is logged once."""
     kind = repr(event.get("type"))
-    code = consumer.code
+    code = consumer._code
     if (code, kind) not in _unknown_types and len(_unknown_types) < UNKNOWN_TYPES:
         _unknown_types.add((code, kind))
         logger.warning(

@@ -28,7 +28,7 @@ class HttpConsumer(Consumer):
     layer (a long poll). A client that leaves is noticed at once: an ``async def`` handler is cancelled.
     """
 
-    runtimes = {"http": ResponseRuntime}
+    _runtimes = {"http": ResponseRuntime}
 
     max_body_bytes: int | None = None
     """The most of a request's body that is collected, else 413; ``None``: ``DATA_UPLOAD_MAX_MEMORY_SIZE``."""

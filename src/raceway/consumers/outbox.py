@@ -67,8 +67,6 @@ class Outbox:
     raises. After a close nothing is taken.
     """
 
-    opening: ClassVar = "websocket.accept"
-    """The event that opens the way for pushes."""
     carrying: ClassVar = "websocket.send"
     """The events that count against the bounds."""
     last_words: ClassVar[Event | None] = {
@@ -187,6 +185,10 @@ class Outbox:
             event = {**event, "bytes": message.payload}  # the caller may change a bytearray
         return event, len(message.payload)
 
+    def _opens(self, event: Event) -> bool:
+        """Whether pushes may follow ``event``."""
+        return bool(event["type"] == "websocket.accept")
+
     def _as_event(self, message: PreparedMessage) -> Event:
         return client_event(message)
 
@@ -216,7 +218,7 @@ class Outbox:
                 elif self._own:
                     _, event, sent, size_bytes = self._own.popleft()
                     self._own_bytes -= size_bytes
-                    self._is_open = self._is_open or event["type"] == self.opening
+                    self._is_open = self._is_open or self._opens(event)
                     await self._deliver(event, sent)
                 else:
                     return

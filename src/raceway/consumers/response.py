@@ -39,7 +39,6 @@ class ResponseOutbox(Outbox):
 
     __slots__ = ()
 
-    opening: ClassVar = "http.response.start"
     carrying: ClassVar = "http.response.body"
     last_words: ClassVar[Event | None] = None
 

@@ -52,7 +52,7 @@ class WebsocketConsumer(WebsocketConnection):
     a slow client. They raise ``ClientDisconnected`` once the client has gone.
     """
 
-    runtimes = {"websocket": Runtime}
+    _runtimes = {"websocket": Runtime}
 
     # To override
 
