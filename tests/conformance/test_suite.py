@@ -36,11 +36,6 @@ class PlainConformance(Clocked, LayerConformance):
     crosses_loops = False
 
 
-class TestPlain(PlainConformance, unittest.IsolatedAsyncioTestCase):
-    def make_layer(self, **options: Any) -> Any:
-        return plain.PlainLayer(**options)
-
-
 def outcome(
     layer: type, suite: type[LayerConformance] = PlainConformance, **attributes: Any
 ) -> unittest.TestResult:

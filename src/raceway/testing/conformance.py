@@ -725,8 +725,10 @@ class FrontConformance(LayerConformance):
             group.discard(channel)
             group.send({"type": "too.late"})
 
-        with mock.patch(
-            "asyncio.events.new_event_loop", side_effect=AssertionError("an event loop was made")
+        made = AssertionError("an event loop was made")
+        with (
+            mock.patch("asyncio.new_event_loop", side_effect=made),
+            mock.patch("asyncio.events.new_event_loop", side_effect=made),
         ):
             await self.in_thread(work)
         expected: list[Any] = [{"type": "n", "n": number} for number in range(50)]
