@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -332,6 +333,31 @@ def test_calls_that_follow_closely_keep_their_thread_and_its_database_connection
         assert closings.next()
 
 
+def test_a_thread_at_rest_goes_to_the_next_borrower_with_its_database_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("raceway.threads.REST_S", 5.0)
+    closings = Closings(monkeypatch)
+    with override_settings(RACEWAY={"SYNC_THREADS": 2}):
+        first = LentThread().submit(who).result(5)
+        wait_for(lambda: shared_pool().resting)
+        assert LentThread().submit(who).result(5) == first
+        assert closings.threads.empty()
+        wait_for(lambda: shared_pool().resting)
+        monkeypatch.setattr("raceway.threads.REST_S", 0.0)
+        assert LentThread().submit(who).result(5) == first
+        assert closings.next() == first
+        wait_for(lambda: not shared_pool().resting)
+        assert LentThread().submit(int, "7").result(5) == 7
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come in time"
+        threading.Event().wait(0.001)
+
+
 def test_a_thread_is_given_back_when_no_call_follows(monkeypatch: pytest.MonkeyPatch) -> None:
     closings = Closings(monkeypatch)
     with override_settings(RACEWAY={"SYNC_THREADS": 1}):
@@ -349,7 +375,7 @@ def test_many_borrowers_of_few_threads_all_get_their_turn() -> None:
             assert {future.result(5) for future in futures} == {turn}
         pool = shared_pool()
     pool.shutdown()
-    assert (pool.lent, pool.asking, pool.lingering) == (0, 0, {})
+    assert (pool.lent, pool.asking, pool.lingering, pool.resting) == (0, 0, {}, [])
 
 
 def test_a_database_that_fails_to_close_does_not_end_the_thread(
