@@ -13,9 +13,11 @@ from django.db import connection, transaction
 import tests.project  # noqa: F401  Django's settings
 from raceway.consumers import AsyncWebsocketConsumer
 from raceway.database import (
+    KEPT_S,
     aclose_old_connections,
     after_commit,
     close_old_connections,
+    close_used_up_connections,
     database_sync_to_async,
 )
 from tests.consumers.driver import Socket
@@ -128,3 +130,33 @@ async def test_calls_of_a_consumer_that_follow_closely_share_a_connection(
     assert await socket.text() == "done"
     await socket.goodbye()
     assert seen[0] is seen[1]
+
+
+def kept(spoil: Any) -> bool:
+    """Whether a thread goes on with its connection, after ``spoil(connection)``, when somebody else borrows it."""
+    answers: list[bool] = []
+
+    def work() -> None:
+        connection.ensure_connection()
+        spoil(connection)
+        close_used_up_connections()
+        answers.append(is_open())
+        connection.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return answers[0]
+
+
+def test_a_connection_is_kept_from_one_piece_of_work_to_the_next_while_it_is_fresh() -> None:
+    def grow_old(one: Any) -> None:
+        one.close_at -= KEPT_S
+
+    def fail(one: Any) -> None:
+        one.errors_occurred = True
+
+    assert kept(lambda one: None)
+    assert not kept(grow_old)
+    assert not kept(fail)
+    assert not kept(lambda one: one.set_autocommit(False))

@@ -7,12 +7,19 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial, wraps
 from threading import local
-from typing import Any, Final, ParamSpec, TypeVar
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
 P = ParamSpec("P")
 T = TypeVar("T")
+
+KEPT_S: Final = 1.0
+"""How long past its age a database connection is kept while its thread goes from one piece of work to the next."""
 
 _thread: Final = local()
 
@@ -59,6 +66,30 @@ def close_old_connections() -> None:
         from django import db
 
         db.close_old_connections()
+
+
+def close_used_up_connections() -> None:
+    """Close those of this thread's connections that whoever borrows it next should not have: after an error, or older
+    than ``CONN_MAX_AGE`` by more than ``KEPT_S``.
+
+    Django closes connections at the end of each request, and most handlers are shorter than opening one.
+    """
+    if "django.db" in sys.modules:
+        from django.db import connections
+
+        for connection in connections.all(initialized_only=True):
+            if connection.connection is not None and not _is_fresh(connection):
+                connection.close_if_unusable_or_obsolete()
+
+
+def _is_fresh(connection: BaseDatabaseWrapper) -> bool:
+    """Whether it is as good as new, although its ``CONN_MAX_AGE`` is 0 or over."""
+    return (
+        connection.close_at is not None
+        and 0 <= monotonic() - connection.close_at < KEPT_S
+        and not connection.errors_occurred
+        and connection.get_autocommit() == connection.settings_dict["AUTOCOMMIT"]
+    )
 
 
 class Waiting(partial[None]):

@@ -13,7 +13,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from asgiref.sync import ThreadSensitiveContext
 
 from raceway.conf import get_settings, on_change
-from raceway.database import close_old_connections, look_after_thread
+from raceway.database import close_old_connections, close_used_up_connections, look_after_thread
 
 logger = logging.getLogger("raceway.consumers")
 
@@ -25,8 +25,13 @@ LINGER_S: Final = 0.005
 """How long a thread waits for its borrower's next call, while nobody else wants it."""
 
 
+REST_S: Final = 0.05
+"""How long a thread that was given back waits for whoever borrows it next, before it closes its old database
+connections: to open one anew costs more than most queries."""
+
+
 class Pool(ThreadPoolExecutor):
-    """The threads that are lent, and the borrowers that have one without using it now."""
+    """The threads that are lent, the borrowers that have one without using it now, and the threads at rest."""
 
     def __init__(self, size: int) -> None:
         super().__init__(size, thread_name_prefix="raceway-sync", initializer=look_after_thread)
@@ -34,13 +39,33 @@ class Pool(ThreadPoolExecutor):
         self.lent = 0
         self.asking = 0
         self.lingering: dict[LentThread, Lock] = {}
+        self.resting: list[Rest] = []
 
     def ask(self, borrower: LentThread) -> None:
         """Lend a thread, soon; one that lingers is wanted back if there is no other. The lock is held."""
+        if self.resting:
+            self.lent += 1
+            self.resting.pop().end(borrower)
+            return
         self.submit(borrower.work, self)
         self.asking += 1
         if self.is_short and self.lingering:
             self.wake(next(iter(self.lingering)))
+
+    def rest(self) -> LentThread | None:
+        """Wait for who asks next, in a thread that was given back; ``None`` if nobody does in time."""
+        with _lock:
+            if self.asking:
+                return None
+            rest = Rest(_lock_of_this_thread())
+            self.resting.append(rest)
+        rest.woken.acquire(timeout=REST_S)
+        with _lock:
+            if rest.borrower is None:
+                self.resting.remove(rest)
+            else:
+                rest.woken.acquire(blocking=False)  # it was woken; maybe after the time was over
+            return rest.borrower
 
     @property
     def is_short(self) -> bool:
@@ -52,6 +77,18 @@ class Pool(ThreadPoolExecutor):
         woken = self.lingering.pop(borrower, None)
         if woken is not None:
             woken.release()
+
+
+class Rest:
+    """A thread at rest: its lock, and who has ended the rest."""
+
+    def __init__(self, woken: Lock) -> None:
+        self.woken = woken
+        self.borrower: LentThread | None = None
+
+    def end(self, borrower: LentThread) -> None:
+        self.borrower = borrower
+        self.woken.release()
 
 
 @cache
@@ -69,9 +106,9 @@ _woken: Final = local()
 class LentThread(Executor):
     """Run the calls of one connection one after another, in a thread of the shared pool.
 
-    A thread is kept while calls follow each other closely, as the queries of one view do, and then given back,
-    with its old database connections closed. So a connection never has two threads, and no two connections have
-    the same one at a time.
+    A thread is kept while calls follow each other closely, as the queries of one view do, and then given back. So
+    a connection never has two threads, and no two connections have the same one at a time. Database connections
+    stay with a thread while it is lent again and again, and are closed as they are old when it has nothing to do.
     """
 
     def __init__(self) -> None:
@@ -97,6 +134,17 @@ class LentThread(Executor):
         with _lock:
             pool.asking -= 1
             pool.lent += 1
+        borrower: LentThread | None = self
+        try:
+            while borrower is not None:
+                borrower._work_until_given_back(pool)
+                close_used_up_connections()
+                borrower = pool.rest()
+            close_old_connections()
+        except Exception:  # a broken database must not take others' calls with it
+            logger.exception("Closing old database connections failed.")
+
+    def _work_until_given_back(self, pool: Pool) -> None:
         while (next_call := self._next(pool)) is not None:
             future, call = next_call
             if future.set_running_or_notify_cancel():
@@ -107,10 +155,6 @@ class LentThread(Executor):
                 except BaseException as error:
                     future.set_exception(error)
             del next_call, future, call
-        try:
-            close_old_connections()
-        except Exception:  # a broken database must not take others' calls with it
-            logger.exception("Closing old database connections failed.")
 
     def _next(self, pool: Pool) -> tuple[Future[Any], Callable[[], Any]] | None:
         """The next call; ``None``, and the thread is given back, if none comes in time."""
