@@ -63,6 +63,21 @@ NAMES = {
     ],
     "raceway.server": ["Config", "Server", "run"],
     "raceway.sessions": ["CookieMiddleware", "SessionMiddleware", "SessionMiddlewareStack"],
+    "raceway.testing": [
+        "ApplicationCommunicator",
+        "ChannelLayersMixin",
+        "ChannelsLiveServerTestCase",
+        "Clock",
+        "HttpCommunicator",
+        "LayerConformance",
+        "NothingCame",
+        "RacewayLiveServerTestCase",
+        "WebsocketCommunicator",
+        "assert_published",
+        "connect",
+        "fresh_channel_layers",
+        "published",
+    ],
 }
 
 

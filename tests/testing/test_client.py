@@ -48,6 +48,28 @@ def test_the_same_without_async() -> None:
         socket.expect_nothing(0.01)
 
 
+async def test_a_function_and_any_asgi_application() -> None:
+    async def echo(socket):
+        async for message in socket:
+            await socket.send(message)
+
+    async with connect(echo) as socket:
+        await socket.send("x")
+        await socket.expect_text("x")
+
+    class Asgi2:
+        def __init__(self, scope):
+            self.scope = scope
+
+        async def __call__(self, receive, send):
+            await receive()
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.send", "text": self.scope["path"]})
+
+    async with connect(Asgi2, "/old/") as socket:
+        await socket.expect_text("/old/")
+
+
 async def test_an_empty_message_is_a_message() -> None:
     """V29b"""
     async with connect(consumers.Echo) as socket:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -11,6 +10,7 @@ from django.conf import settings
 from django.urls import URLPattern, URLResolver
 from django.utils.module_loading import import_string
 
+from raceway.consumers.functions import is_function_consumer, websocket_consumer
 from raceway.types import ASGIApplication
 
 
@@ -32,22 +32,8 @@ def as_application(target: Any) -> ASGIApplication:
     if isinstance(target, type) and hasattr(target, "as_asgi"):
         return cast(ASGIApplication, target.as_asgi())
     if is_function_consumer(target):
-        from raceway.consumers import websocket_consumer
-
-        return cast(ASGIApplication, websocket_consumer(target))
+        return websocket_consumer(target)
     return cast(ASGIApplication, guarantee_single_callable(target))  # type: ignore[no-untyped-call]
-
-
-def is_function_consumer(target: Any) -> bool:
-    """Whether ``target`` is an ``async def`` function of one argument, the socket."""
-    if not inspect.iscoroutinefunction(target):
-        return False
-    required = [
-        one
-        for one in inspect.signature(target).parameters.values()
-        if one.default is one.empty and one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
-    ]
-    return len(required) == 1
 
 
 def applications_in(application: Any, depth: int = 32) -> Iterator[Any]:
