@@ -21,8 +21,6 @@ from raceway.done import DONE
 from raceway.errors import ClientDisconnected, DenyConnection, StopConsumer
 from raceway.layers import decode_event, get_channel_layer
 from raceway.layers.handover import handover_of
-from raceway.layers.spec import client_event, client_message
-from raceway.prepared import PreparedMessage
 from raceway.registry import Closing
 from raceway.signals import message_dropped
 from raceway.threads import enter_threads, leave_threads
@@ -52,15 +50,13 @@ class Runtime:
     """
 
     outbox_class: ClassVar[type[Outbox]] = Outbox
-    takes_pushes: ClassVar = True
+    takes_pushes: ClassVar = False
     """Client messages of a group are for the client; else they are events, like all others."""
     pumped_events: ClassVar = PUMPED_EVENTS
 
     __slots__ = (
-        "_accepted",
         "_begun",
         "_client_waiting",
-        "_close_code",
         "_drained",
         "_expiry",
         "_farewell",
@@ -102,9 +98,7 @@ class Runtime:
         self._waiter: asyncio.Future[None] | None = None
         self._has_dropped = False
         self._begun = False
-        self._accepted = False
         self._gone: Event | None = None
-        self._close_code = ABNORMAL
         self._grace: asyncio.TimerHandle | None = None
         self._expiry: asyncio.TimerHandle | None = None
         self._overtaken = False
@@ -165,7 +159,7 @@ class Runtime:
                 await self._end(INTERNAL_ERROR if isinstance(error, Exception) else ABNORMAL, error)
                 raise
             else:
-                await self._end(self._close_code)
+                await self._end(self._end_code())
         except GeneratorExit:  # the loop has gone: nothing can be awaited any more
             threads = None
             raise
@@ -222,9 +216,8 @@ class Runtime:
         return True
 
     def close(self, closing: Closing) -> None:
-        """Close as a group message says; it does not wait for handlers."""
-        if not self.consumer.closed:
-            self.send({"type": "websocket.close", **closing._asdict()})
+        """End as a group message says; it does not wait for handlers."""
+        self._client_gone({"type": self._farewell})
 
     def _tell(self, error: Exception) -> None:
         """Have ``error`` treated as if a handler had raised it."""
@@ -294,8 +287,8 @@ class Runtime:
         return drop_unknown(self.consumer, event)
 
     def _forward(self, event: Event) -> Awaitable[Any]:
-        """Send a client message that came as an event, for it carries more than a client message does."""
-        return self.send(event)
+        """A client message that came as an event, for it carries more than a client message does."""
+        return drop_unknown(self.consumer, event)
 
     async def _failed(self, error: Exception, item: Event | bytes | Exception) -> None:
         """A handler raised ``error``: quiet if its client has gone, else the consumer decides."""
@@ -317,44 +310,12 @@ class Runtime:
 
         Raises ``ClientDisconnected`` when the connection is closed, and what the server says of ``event``.
         """
+        if self.consumer.closed:
+            raise ClientDisconnected("The connection is closed.")
         if get_ident() != self.thread:
-            return self._send_from_thread(event)
-        if self.consumer.closed:
-            raise ClientDisconnected("The connection is closed.")
-        room = self._send_now(event)
-        if event["type"] != "websocket.send":
-            self._note(event)
-        if room is None:
-            return DONE
-        room.add_done_callback(retrieve)
-        return room
-
-    def _note(self, event: Event) -> None:
-        if event["type"] == "websocket.accept":
-            self._accepted = True
-        elif event["type"] == "websocket.close":
-            if self._accepted:
-                self._close_code = event.get("code") or NORMAL
-            self.consumer.closed = True
-            self._mailbox.clear()
-            self._wake()
-
-    def _send_from_thread(self, event: Event) -> Awaitable[None]:
-        if self.consumer.closed:
-            raise ClientDisconnected("The connection is closed.")
-        if event["type"] == "websocket.send":
-            message = client_message(event.get("text"), event.get("bytes"))
-            handover_of(self._loop)(self._send_handed, self._send_prepared, message)
-        else:
             handover_of(self._loop)(self._send_handed, self.send, event)
-        return DONE
-
-    def _send_prepared(self, message: PreparedMessage) -> None:
-        """Send what a thread sent: it cannot wait, so a slow client's bound applies as for pushes."""
-        if self._outbox is None:
-            self._push(message, "close", None)
-        else:
-            self.send(client_event(message))
+            return DONE
+        return self._send_now(event) or DONE
 
     def _send_handed(self, send: Callable[[Any], object], what: object) -> None:
         if self.consumer.closed:
@@ -387,20 +348,12 @@ class Runtime:
         layer = consumer.channel_layer = get_channel_layer(consumer.channel_layer_alias)
         if layer is not None:
             consumer.channel_name = await layer.new_channel()  # a foreign layer may have to ask its broker
-        lane = self._find_lane()
-        if lane is not None:
-            self._send_now, self._push = lane["send_now"], lane["push"]
-        else:
-            self._outbox = self.outbox_class(self._send, self._tell, self._overloaded)
-            self._send_now, self._push = self._outbox.add, self._outbox.push
-        if first is not None:
-            self.put(first)
-        if lane is not None and lane.get("receive", self._receive) == self._receive:
-            self._drained = lane["listen"](self.put)
-        else:
-            self._drained = self._resume_pump
-            self._pump = self._loop.create_task(self._receive_all())
-        self._open_channel()
+        self._open_ways(first)
+        try:
+            self._open_channel()
+        except BaseException:
+            await self._stop_tasks()
+            raise
         expires_at: float | None = self.scope.get("raceway.expires_at")
         if expires_at is not None:
             left_s = max(0.0, expires_at - now())
@@ -412,13 +365,22 @@ class Runtime:
         return await self._receive()
 
     async def _refuse(self) -> None:
-        """Tell the client that ``prepare`` has denied the connection."""
-        await self._send({"type": "websocket.close"})
+        """Tell the client that ``prepare`` has denied the connection, if its protocol has that."""
 
-    def _find_lane(self) -> dict[str, Any] | None:
-        """The server's own functions, if nobody wraps its ``send``."""
-        lane: dict[str, Any] | None = self.scope.get("extensions", {}).get("raceway.push")
-        return lane if lane is not None and lane["send"] is self._send else None
+    def _open_ways(self, first: Event | None) -> None:
+        """Find the ways out and in."""
+        self._open_outbox()
+        if first is not None:
+            self.put(first)
+        self._start_pump()
+
+    def _open_outbox(self) -> None:
+        outbox = self._outbox = self.outbox_class(self._send, self._tell, self._overloaded)
+        self._send_now, self._push = outbox.add, outbox.push
+
+    def _start_pump(self) -> None:
+        self._drained = self._resume_pump
+        self._pump = self._loop.create_task(self._receive_all())
 
     def _open_channel(self) -> None:
         consumer = self.consumer
@@ -476,11 +438,10 @@ class Runtime:
         try:
             if self._begun:
                 event = self._gone or {"type": self._farewell, "code": code, "reason": ""}
-                await self._handlers.client[event["type"]](consumer, event)
+                with suppress(StopConsumer, ClientDisconnected):
+                    await self._handlers.client[event["type"]](consumer, event)
                 if failure is None:
                     await self.save()
-        except (StopConsumer, ClientDisconnected):
-            pass
         except Exception:
             if failure is None:
                 raise
@@ -492,6 +453,10 @@ class Runtime:
             for item in self._mailbox:
                 if isinstance(item, Exception):  # a send that nobody awaited failed at the very end
                     raise item
+
+    def _end_code(self) -> int:
+        """How the connection ended, if its client did not say."""
+        return ABNORMAL
 
     async def save(self) -> None:
         """Have middleware save what was changed: it has left the stack, and put into the scope what does that."""
