@@ -11,8 +11,8 @@ from asgiref.sync import iscoroutinefunction
 
 from raceway.consumers.application import ConsumerApplication
 from raceway.consumers.handlers import Handlers
-from raceway.consumers.runtime import Runtime
 from raceway.consumers.websocket import WebsocketConnection
+from raceway.consumers.websocket_runtime import WebsocketRuntime
 from raceway.done import DONE
 from raceway.errors import ClientDisconnected, DenyConnection
 from raceway.json import encode_json
@@ -49,7 +49,7 @@ def is_function_consumer(callback: object) -> bool:
     return len(required) == 1
 
 
-class FunctionRuntime(Runtime):
+class FunctionRuntime(WebsocketRuntime):
     """A runtime whose only handler takes the messages out of the mailbox itself."""
 
     __slots__ = ("_in_hand", "_is_running")
@@ -58,10 +58,6 @@ class FunctionRuntime(Runtime):
         super().__init__(handlers, scope, receive, send)
         self._in_hand = False
         self._is_running = False
-
-    @property
-    def is_accepted(self) -> bool:
-        return self._accepted
 
     async def call(self, function: Callable[[], Coroutine[Any, Any, object]]) -> None:
         """Run the handler."""

@@ -10,6 +10,7 @@ from raceway.consumers.base import Consumer
 from raceway.consumers.handlers import ByType, Handlers, drop_unknown
 from raceway.consumers.response import ResponseRuntime
 from raceway.consumers.runtime import Runtime
+from raceway.consumers.websocket_runtime import WebsocketRuntime
 from raceway.done import DONE
 from raceway.registry import Closing
 from raceway.types import Event, Receive, Scope, Send
@@ -21,7 +22,6 @@ class ChannelRuntime(Runtime):
     """The runtime of a named channel: it takes one message at a time, and there is no client."""
 
     pumped_events: ClassVar = 1  # what has been received and not been handled would be lost with the process
-    takes_pushes: ClassVar = False
 
     __slots__ = ()
 
@@ -45,9 +45,6 @@ class ChannelRuntime(Runtime):
     def close(self, closing: Closing) -> None:
         """Nothing: there is no client."""
 
-    def _forward(self, event: Event) -> Awaitable[Any]:
-        return drop_unknown(self.consumer, event)
-
     async def _receive_first(self) -> Event | None:
         return None
 
@@ -62,7 +59,11 @@ class SyncConsumer(Consumer):
     """
 
     _handles_any_protocol = True
-    _runtimes = {"channel": ChannelRuntime, "http": ResponseRuntime}
+    _runtimes = {
+        "channel": ChannelRuntime,
+        "http": ResponseRuntime,
+        "websocket": WebsocketRuntime,
+    }
 
     def send(self, message: Event) -> Awaitable[None]:
         """Send an event to the client."""

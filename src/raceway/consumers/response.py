@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from threading import get_ident
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
-from raceway.consumers.handlers import Handlers, drop_unknown
+from raceway.consumers.handlers import Handlers
 from raceway.consumers.outbox import Outbox
 from raceway.consumers.runtime import Runtime, retrieve
 from raceway.done import DONE
@@ -57,19 +57,14 @@ class ResponseRuntime(Runtime):
     """
 
     outbox_class: ClassVar[type[Outbox]] = ResponseOutbox
-    takes_pushes: ClassVar = False
 
-    __slots__ = ("_has_trailers", "is_complete")
+    __slots__ = ("_has_trailers", "is_complete", "is_started")
 
     def __init__(self, handlers: Handlers, scope: Scope, receive: Receive, send: Send) -> None:
         super().__init__(handlers, scope, receive, send)
+        self.is_started = False  # its status and headers are sent, or on their way
         self.is_complete = False
         self._has_trailers = False
-
-    @property
-    def is_started(self) -> bool:
-        """The status and the headers are sent, or on their way."""
-        return self._accepted
 
     def put(self, event: Event) -> None:
         if event["type"] == self._farewell and self.is_complete:
@@ -81,7 +76,7 @@ class ResponseRuntime(Runtime):
         """End as a group message says: 403, or what has been said of the response is all of it."""
         if self.consumer.closed:
             return
-        if self._accepted:
+        if self.is_started:
             self.send({"type": "http.response.body", "body": b"", "more_body": False})
         else:
             for event in small_response(403, "Forbidden"):
@@ -114,11 +109,11 @@ class ResponseRuntime(Runtime):
         if self.consumer.closed:
             raise ClientDisconnected("The client has gone.")
         if event["type"] == "http.response.start":
-            if self._accepted:
+            if self.is_started:
                 raise InvalidMessage("The response has begun already: its headers are sent once.")
-            self._accepted = True
+            self.is_started = True
             self._has_trailers = bool(event.get("trailers"))
-        elif not self._accepted and event["type"] in AFTER_HEADERS:
+        elif not self.is_started and event["type"] in AFTER_HEADERS:
             raise InvalidMessage("The headers of a response come before its body: send them first.")
         self.is_complete = self._is_last(event)
 
@@ -128,9 +123,6 @@ class ResponseRuntime(Runtime):
         if event["type"] == "http.response.trailers":
             return not event.get("more_trailers", False)
         return bool(event["type"] == "http.response.pathsend")
-
-    def _forward(self, event: Event) -> Awaitable[Any]:
-        return drop_unknown(self.consumer, event)
 
     def _is_listening(self) -> bool:
         return self._gone is None and not self.is_complete  # servers repeat a disconnect for ever

@@ -206,6 +206,7 @@ class SseConsumer(Consumer):
                 self.accept()
             except DenyConnection:
                 self.close()
+            await self._runtime.save()
 
     def http_disconnect(self, event: Event) -> Awaitable[Any]:
         return self._call("disconnect") if self._has_asked else DONE

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Iterable
 from typing import Any, Final
 
 from raceway.consumers.base import Consumer
-from raceway.consumers.runtime import Runtime
+from raceway.consumers.websocket_runtime import WebsocketRuntime
 from raceway.done import DONE
 from raceway.errors import AcceptConnection, DenyConnection, MalformedMessage
 from raceway.json import decode_json, encode_json
@@ -52,7 +52,7 @@ class WebsocketConsumer(WebsocketConnection):
     a slow client. They raise ``ClientDisconnected`` once the client has gone.
     """
 
-    _runtimes = {"websocket": Runtime}
+    _runtimes = {"websocket": WebsocketRuntime}
 
     # To override
 
