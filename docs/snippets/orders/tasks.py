@@ -1,0 +1,5 @@
+from raceway import Group
+
+
+def close_kitchen(reason):
+    Group("kitchen").broadcast({"closed": reason})

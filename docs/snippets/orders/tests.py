@@ -1,0 +1,55 @@
+from django.contrib.auth import get_user_model
+from django.test import TestCase, TransactionTestCase
+from raceway import Group, User
+from raceway.testing import ChannelLayersMixin, Clock, RacewayLiveServerTestCase, connect, published
+from websockets.sync.client import connect as connect_client
+
+from orders.consumers import Kitchen
+from orders.functions import echo
+from orders.models import Order
+
+
+class KitchenTests(ChannelLayersMixin, TestCase):
+    @classmethod
+    def setUpTestData(cls):
+        cls.fry = get_user_model().objects.create_user("fry")
+
+    def test_a_cook_sees_an_order(self):
+        self.client.force_login(self.fry)
+        with connect("/kitchen/") as cook:
+            self.client.post("/orders/", {"item": "pizza"})
+            cook.expect_json({"order": Order.objects.get().pk, "item": "pizza"})
+
+    async def test_a_note_is_for_the_others(self):
+        async with connect(Kitchen) as cook, connect(Kitchen) as other:
+            await cook.send_json({"note": "no anchovies"})
+            await other.expect_json({"note": "no anchovies"})
+            await cook.expect_nothing()
+
+    def test_an_account_needs_a_user(self):
+        connect("/account/").expect_refused(403)
+        with connect("/account/", user=self.fry) as page:
+            order = Order.objects.create(customer=self.fry, item="pizza")
+            page.expect_json({"order": order.pk, "state": "placed"})
+
+    def test_saving_tells_the_customer(self):
+        with published() as sent:
+            order = Order.objects.create(customer=self.fry, item="pizza")
+        sent.assert_published(User(self.fry), {"order": order.pk, "state": "placed"})
+        sent.assert_nothing_published(Group("kitchen"))
+
+
+class EchoTests(ChannelLayersMixin, TransactionTestCase):
+    async def test_it_waits_for_ever(self):
+        with Clock() as clock:
+            async with connect(echo) as socket:
+                await clock.advance(60 * 60)
+                await socket.send("still there?")
+                await socket.expect_text("still there?")
+
+
+class LiveTests(RacewayLiveServerTestCase):
+    def test_a_client_of_another_maker(self):
+        with connect_client(f"{self.live_server_ws_url}/echo/") as client:
+            client.send("hello")
+            self.assertEqual(client.recv(timeout=5), "hello")
