@@ -15,9 +15,10 @@ from django.test import override_settings
 
 from raceway import User as SocketsOf
 from raceway.auth import AuthMiddlewareStack, close_sockets_of_session, get_user, login, logout
-from raceway.consumers import AsyncWebsocketConsumer, WebsocketConsumer
+from raceway.consumers import AsyncHttpConsumer, AsyncWebsocketConsumer, SseConsumer, WebsocketConsumer
 from raceway.errors import LayerUnavailable
 from raceway.layers.memory import MemoryLayer
+from raceway.testing import HttpCommunicator
 from raceway.threads import LentThread
 from tests.consumers.driver import Socket, until
 from tests.project.database import AnonymousUser, User, make_user
@@ -378,3 +379,50 @@ async def test_session_and_user_take_one_visit_to_a_thread(
     assert visits == 1
     assert await user_at_handshake(None) == "nobody"
     assert visits == 1
+
+
+async def test_over_http_the_cookie_tells_the_client(leela: User) -> None:
+    class Door(AsyncHttpConsumer):
+        async def handle(self, body):
+            if body == b"in":
+                await login(self.scope, leela)
+            else:
+                await logout(self.scope)
+            await self.send_response(200, self.scope["user"].get_username().encode() or b"nobody")
+
+    door = AuthMiddlewareStack(Door.as_asgi())
+
+    async def ask(body: bytes, key: str | None) -> tuple[bytes, str]:
+        response = await HttpCommunicator(
+            door, "POST", "/", body=body, headers=headers(key) if key else []
+        ).get_response()
+        [cookie] = [value.decode() for name, value in response["headers"] if name == b"set-cookie"]
+        return response["body"], cookie.removeprefix("sessionid=").partition(";")[0]
+
+    name, key = await ask(b"in", None)
+    assert name == b"leela"
+    assert await user_at_handshake(key) == "leela"
+    socket = await signed_in(key)
+    assert await ask(b"out", key) == (b"nobody", '""')
+    assert await socket.next() == LOGGED_OUT
+    await socket.end()
+    assert await user_at_handshake(key) == "nobody"
+
+
+async def test_a_stream_of_events_ends_with_its_session(leelas_session: str) -> None:
+    class Feed(SseConsumer):
+        """Sends nothing by itself."""
+
+    stream = HttpCommunicator(
+        AuthMiddlewareStack(Feed.as_asgi()),
+        "GET",
+        "/",
+        headers=[*headers(leelas_session), (b"accept", b"text/event-stream")],
+    )
+    await stream.send_input({"type": "http.request"})
+    start = await stream.receive_output()
+    assert start["status"] == 200
+    await in_thread(close_sockets_of_session, leelas_session)
+    while (await stream.receive_output()).get("more_body"):
+        pass
+    await stream.wait()

@@ -17,9 +17,19 @@ _OURS: Final = ("raceway.user.", "raceway.session.")
 def sign_in(scope: Scope, user: AbstractBaseUser, session_group: str | None) -> None:
     """Let the connection be ``user``'s, by that session: from its opening on, or from now on if it is open."""
     scope["user"] = user
-    names = [user_group_name(user.pk)]
-    if session_group is not None:
-        names.append(session_group)
+    _change_groups(
+        scope,
+        [user_group_name(user.pk)] if session_group is None else [user_group_name(user.pk), session_group],
+    )
+
+
+def sign_out(scope: Scope) -> None:
+    """Let the connection be nobody's."""
+    scope["user"] = anonymous()
+    _change_groups(scope, [])
+
+
+def _change_groups(scope: Scope, names: list[str]) -> None:
     before: list[str] = scope.get("raceway.groups", [])
     left = [name for name in before if name.startswith(_OURS)]
     scope["raceway.groups"] = [*(name for name in before if name not in left), *names]

@@ -10,7 +10,7 @@ from asgiref.sync import sync_to_async
 from django.contrib import auth
 from django.core.handlers.asgi import ASGIRequest
 
-from raceway.auth.membership import anonymous, sign_in
+from raceway.auth.membership import anonymous, sign_in, sign_out
 from raceway.layers.user import session_group_name
 from raceway.types import Scope
 
@@ -50,10 +50,12 @@ async def login(scope: Scope, user: AbstractBaseUser | None = None, backend: str
 
 
 async def logout(scope: Scope) -> None:
-    """End the session, and close its sockets with 4401: this one and all others."""
+    """End the session, and close its sockets with 4401: this one and all others. An HTTP request goes on."""
     _session_of(scope)
     request = _request(scope)
     request.auser = partial(_same, scope.get("user"))
+    if scope["type"] == "http":
+        sign_out(scope)  # it is to answer yet
     await auth.alogout(request)
     scope["user"] = anonymous()
 
