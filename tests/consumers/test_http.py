@@ -273,6 +273,16 @@ async def test_a_response_that_nobody_can_give_any_more_is_an_error(open_request
     assert Forgetful.log == ["disconnect"]
 
 
+async def test_without_a_layer_no_handler_can_answer_later(open_request: Open) -> None:
+    class Alone(Posting):
+        channel_layer_alias = "missing"
+
+        async def handle(self, body): ...
+
+    with pytest.raises(RuntimeError, match="returned without a response"):
+        await open_request(Alone).end()
+
+
 # Long polls
 
 

@@ -483,6 +483,22 @@ async def test_a_handler_has_a_grace_to_finish(open_socket: Open) -> None:
     assert Busy.log == ["1", "2", ("disconnect", 1001)]  # what it said before it left was still heard
 
 
+async def test_a_handler_that_goes_on_behind_its_own_close_has_a_grace_too(open_socket: Open) -> None:
+    class Stuck(Recorder):
+        async def receive(self, text_data=None, bytes_data=None):
+            await self.close(4000)
+            await asyncio.Event().wait()
+
+    socket = open_socket(Stuck)
+    await socket.connect()
+    socket.say("x")
+    await socket.next()
+    if socket.lane:
+        socket.leave(4000)  # the client answers the close; the pump has stopped asking for that
+    await socket.end()
+    assert Stuck.log == [("disconnect", 4000)]
+
+
 async def test_sends_raise_once_the_client_has_gone(open_socket: Open) -> None:
     seen: list[Any] = []
 

@@ -74,7 +74,7 @@ class FunctionRuntime(WebsocketRuntime):
         self._finish_message()
         while True:
             if self._mailbox:
-                item = self._mailbox.popleft()
+                item = self._mailbox.pop(0)
                 if isinstance(item, Exception):
                     raise item
                 if isinstance(item, bytes):

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from raceway.conf import django_setting
 from raceway.consumers.base import Consumer
 from raceway.consumers.response import ResponseRuntime, small_response
 from raceway.done import DONE
 from raceway.types import Event
-
-REQUEST_BODY_BYTES: Final = 2_621_440
-"""The most of a request's body that is collected where Django's settings do not say."""
+from raceway.wire.limits import REQUEST_BODY_BYTES
 
 Text: TypeAlias = str | bytes
 HeaderFields: TypeAlias = (
@@ -95,7 +93,7 @@ class HttpConsumer(Consumer):
 
     def _require_response(self) -> None:
         """Raise ``RuntimeError`` if nobody is left who could complete the response."""
-        if self._runtime.is_complete or self.closed or self._runtime.has_handlers:
+        if self._runtime.is_complete or self.closed or self._runtime.awaits_events:
             return
         cls = type(self).__qualname__
         what = "completing its response" if self._runtime.is_started else "a response"

@@ -14,23 +14,9 @@ from raceway.layers.spec import client_event, client_message
 from raceway.prepared import PreparedMessage, Pushed
 from raceway.registry.policy import Policy, PolicyQueue, Verdict
 from raceway.types import Event, Send
+from raceway.wire.limits import BURST_BYTES, ENTRY_BYTES, OWN_BYTES, PUSHED_BYTES, SLOW_CLIENT_S
 
 logger = logging.getLogger("raceway.consumers")
-
-PUSHED_BYTES: Final = 256 * 1024
-"""Pushed bytes that may wait for a slow client."""
-
-OWN_BYTES: Final = 1024 * 1024
-"""Bytes of a consumer's own sends, which nobody awaited, that may wait for a slow client."""
-
-BURST_BYTES: Final = 16 * 1024 * 1024
-"""The same while no send waits for the client: the task has only not had its turn."""
-
-ENTRY_BYTES: Final = 100
-"""What an entry takes beside its payload, so that empty messages have a bound too."""
-
-SLOW_CLIENT_S: Final = 5.0
-"""From telling a slow client to come back later (1013) to giving it up."""
 
 OVERLOADED: Final = 1013
 

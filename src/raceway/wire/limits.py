@@ -54,6 +54,27 @@ SLOW_CLIENT_S: Final = 5.0
 """From telling a slow client to come back later (1013) to dropping it."""
 
 
+# Consumers bound what waits for them and for their clients themselves: they run behind other servers too.
+
+PUMPED_EVENTS: Final = 32
+"""Client messages that may wait for handlers before a consumer stops receiving."""
+
+PUSHED_BYTES: Final = 256 * KIB
+"""Pushed bytes that may wait for a slow client."""
+
+OWN_BYTES: Final = 1 * MIB
+"""Bytes of a consumer's own sends, which nobody awaited, that may wait for a slow client."""
+
+BURST_BYTES: Final = 16 * MIB
+"""The same while no send waits for the client: the task has only not had its turn."""
+
+ENTRY_BYTES: Final = 100
+"""What an entry takes beside its payload, so that empty messages have a bound too."""
+
+REQUEST_BODY_BYTES: Final = 2_621_440
+"""The most of a request's body that is collected where Django's settings do not say."""
+
+
 def _limit(default: Any, option: str, text: str) -> Any:
     return field(default=default, metadata={"option": option, "help": text})
 
