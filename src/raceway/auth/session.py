@@ -36,8 +36,8 @@ async def login(scope: Scope, user: AbstractBaseUser | None = None, backend: str
     """Let ``user``, or else the one in ``scope``, be the user of the connection and its session, and save that.
 
     From now on the socket is one of ``raceway.User(user)``, and is closed when its session logs out.
-    The session gets a new key, which a client learns from an HTTP response only: log in over HTTP where you
-    can. Raises ``ValueError`` without a session or a user.
+    The session gets a new key. Over HTTP the response tells the client; over a WebSocket nothing can, and its next
+    request comes without the session: log in over HTTP where you can. Raises ``ValueError`` without a session or a user.
     """
     _session_of(scope)
     user = user or scope.get("user")
