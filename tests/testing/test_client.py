@@ -274,7 +274,7 @@ async def test_nothing_goes_on_behind_a_socket() -> None:
     before = asyncio.all_tasks()
     async with connect(consumers.Echo) as socket:
         await socket.send("x")
-    with pytest.raises(NothingCame, match=r"did not end within 0.01 s after the socket had closed"):
+    with pytest.raises(NothingCame, match=r"did not end within 0.01 s after the connection had"):
         async with connect(consumers.Stubborn, timeout_s=0.01) as socket:
             await socket.send("x")
     assert asyncio.all_tasks() == before

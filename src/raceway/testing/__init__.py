@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from raceway.testing.client import Connecting, Socket, SyncSocket, connect
+    from raceway.testing.client import Socket, SyncSocket, connect
     from raceway.testing.clock import Clock
     from raceway.testing.communicators import (
         ApplicationCommunicator,
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
         WebsocketCommunicator,
     )
     from raceway.testing.conformance import LayerConformance
+    from raceway.testing.connecting import Connecting
+    from raceway.testing.events import EventStream, ServerSentEvent, SyncEventStream, connect_sse
     from raceway.testing.layers import ChannelLayersMixin, fresh_channel_layers
     from raceway.testing.live import ChannelsLiveServerTestCase, LiveServerThread, RacewayLiveServerTestCase
     from raceway.testing.nothing import NothingCame
@@ -27,7 +29,8 @@ _HOMES = {
     "ChannelLayersMixin": "layers",
     "ChannelsLiveServerTestCase": "live",
     "Clock": "clock",
-    "Connecting": "client",
+    "Connecting": "connecting",
+    "EventStream": "events",
     "HttpCommunicator": "communicators",
     "LayerConformance": "conformance",
     "LiveServerThread": "live",
@@ -35,11 +38,14 @@ _HOMES = {
     "Publication": "publications",
     "Published": "publications",
     "RacewayLiveServerTestCase": "live",
+    "ServerSentEvent": "events",
     "Socket": "client",
+    "SyncEventStream": "events",
     "SyncSocket": "client",
     "WebsocketCommunicator": "communicators",
     "assert_published": "publications",
     "connect": "client",
+    "connect_sse": "events",
     "fresh_channel_layers": "layers",
     "published": "publications",
 }
@@ -51,6 +57,7 @@ __all__ = [
     "ChannelsLiveServerTestCase",
     "Clock",
     "Connecting",
+    "EventStream",
     "HttpCommunicator",
     "LayerConformance",
     "LiveServerThread",
@@ -58,11 +65,14 @@ __all__ = [
     "Publication",
     "Published",
     "RacewayLiveServerTestCase",
+    "ServerSentEvent",
     "Socket",
+    "SyncEventStream",
     "SyncSocket",
     "WebsocketCommunicator",
     "assert_published",
     "connect",
+    "connect_sse",
     "fresh_channel_layers",
     "published",
 ]

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from contextlib import ExitStack
-from functools import partial, update_wrapper
-from types import TracebackType
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
-
-from asgiref.sync import sync_to_async
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from raceway.json import decode_json, encode_json
 from raceway.testing.communicators import ApplicationCommunicator
+from raceway.testing.connecting import (
+    NOTHING_S,
+    ORIGIN,
+    WAIT_S,
+    Connecting,
+    leave,
+    prepare,
+    target_and_path,
+)
 from raceway.testing.expectations import describe, difference, is_same_json
-from raceway.testing.login import sign_in
 from raceway.testing.nothing import NothingCame
-from raceway.testing.scopes import HOST, GivenHeaders, as_headers, websocket_scope
-from raceway.testing.thread import LoopThread, in_either, loop_thread
+from raceway.testing.scopes import GivenHeaders, as_headers, websocket_scope
+from raceway.testing.thread import LoopThread, in_loop
 from raceway.types import Event, Headers, Scope
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-WAIT_S: Final = 5.0
-"""How long a test waits for what must come, in seconds."""
-
-NOTHING_S: Final = 0.1
-"""How long a test looks whether something comes that must not, in seconds."""
-
-ORIGIN: Final = f"http://{HOST}"
-"""The page that a test's sockets are opened from."""
 
 
 def connect(
@@ -45,7 +36,7 @@ def connect(
     kwargs: Mapping[str, Any] | None = None,
     scope: Mapping[str, Any] | None = None,
     timeout_s: float = WAIT_S,
-) -> Connecting:
+) -> OpeningSocket:
     """Open a WebSocket to ``application``, in an ``async def`` test or in a ``def`` test::
 
         async with connect(ChatConsumer, "/chat/moon/", user=fry) as socket:
@@ -65,102 +56,33 @@ def connect(
     would have captured, for a bare consumer. ``scope`` is merged into the scope. ``timeout_s`` is how long each
     expectation waits, in seconds.
 
-    On entering, the handshake must be accepted; for one that must not be, see ``Connecting.expect_refused``. On
-    leaving, the client goes away and the application must end. Whatever the application raises is raised by the
+    On entering, the handshake must be accepted; for one that must not be, ``await connect(...).expect_refused(403)``.
+    On leaving, the client goes away and the application must end. Whatever the application raises is raised by the
     call that waits for it. Sync code of the application runs in the test's own thread and transaction.
     """
-    if isinstance(application, str):
-        application, path = None, application
-    given = websocket_scope(path if path.startswith("/") else f"/{path}", headers, subprotocols)
-    names = {name for name, _ in given["headers"]}
-    if b"host" not in names:
-        given["headers"].append((b"host", HOST.encode()))
-    if origin is not None and b"origin" not in names:
-        given["headers"].append((b"origin", origin.encode()))
+    target, path = target_and_path(application, path)
+    given = websocket_scope(path, headers, subprotocols)
     given["extensions"] = {"websocket.http.response": {}}
-    if kwargs is not None:
-        given["url_route"] = {"args": (), "kwargs": dict(kwargs)}
-    communicator = ApplicationCommunicator(application, {**given, **(scope or {})})
-    if user is None and session is None and not cookies:
-        return Connecting(communicator, None, timeout_s)
-    sign = partial(sign_in, communicator.scope, communicator.application, user, session, cookies)
-    return Connecting(communicator, sign, timeout_s)
+    communicator, sign = prepare(
+        target, given, user=user, session=session, cookies=cookies, origin=origin, kwargs=kwargs, more=scope
+    )
+    return OpeningSocket(communicator, sign, timeout_s)
 
 
-class Connecting:
-    """A handshake that has not begun: enter it to get the socket, or ``expect_refused``."""
+class OpeningSocket(Connecting["Socket", "SyncSocket"]):
+    """A handshake that has not begun; what ``connect`` returns."""
 
-    def __init__(
-        self, communicator: ApplicationCommunicator, sign: Callable[[], None] | None, timeout_s: float
-    ) -> None:
-        self._communicator = communicator
-        self._sign = sign
-        self._timeout_s = timeout_s
-        self._socket: Socket
-        self._stack = ExitStack()
-        self._thread: LoopThread
+    asked = "the handshake"
+    first = {"type": "websocket.connect"}
 
-    def expect_refused(self, status: int | None = None) -> Awaitable[None]:
-        """The application refuses the handshake: with this HTTP status (403 if it just closes) or close code.
+    def _accepts(self, event: Event) -> bool:
+        return bool(event["type"] == "websocket.accept")
 
-        To be awaited in an ``async def`` test.
-        """
-        return in_either(partial(self._expect_refused, status))
+    def _open(self, event: Event) -> Socket:
+        return Socket(self._communicator, event, self._timeout_s)
 
-    async def __aenter__(self) -> Socket:
-        event = await self._shake_hands("the handshake to be accepted")
-        if event["type"] != "websocket.accept":
-            await self._end()
-            raise AssertionError(f"Expected the handshake to be accepted, but {_refusal(event)}.")
-        self._socket = Socket(self._communicator, event, self._timeout_s)
-        return self._socket
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            await self._socket.close()
-        else:
-            await self._end()  # the test has failed already: what it said is to be read
-
-    def __enter__(self) -> SyncSocket:
-        self._thread = self._stack.enter_context(loop_thread())
-        try:
-            return SyncSocket(self._thread.run(self.__aenter__()), self._thread)
-        except BaseException:
-            self._stack.close()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._stack:
-            self._thread.run(self.__aexit__(kind, error, trace))
-
-    async def _shake_hands(self, expected: str) -> Event:
-        if self._sign is not None:
-            await sync_to_async(self._sign)()
-        await self._communicator.send_input({"type": "websocket.connect"})
-        try:
-            return await self._communicator.receive_output(self._timeout_s)
-        except NothingCame as nothing:
-            await self._end()
-            raise NothingCame(f"Expected {expected}, but: {nothing}") from None
-
-    async def _expect_refused(self, status: int | None) -> None:
-        expected = "the handshake to be refused" + ("" if status is None else f" with {status}")
-        event = await self._shake_hands(expected)
-        if event["type"] == "websocket.accept":
-            await self._end()
-            raise AssertionError(f"Expected {expected}, but it was accepted.")
-        if status is not None and status not in _codes(event):
-            await self._end()
-            raise AssertionError(f"Expected {expected}, but {_refusal(event)}.")
-        await _leave(self._communicator, 1006, self._timeout_s)
-
-    async def _end(self) -> None:
-        """Let nothing go on, whatever it is."""
-        await self._communicator.abandon(self._timeout_s)
+    def _for_plain_test(self, client: Socket, thread: LoopThread) -> SyncSocket:
+        return SyncSocket(client, thread)
 
 
 class Socket:
@@ -204,7 +126,7 @@ class Socket:
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Go away as the client, and wait until the application has ended. Raises what it raised."""
-        await _leave(self._communicator, code, self._timeout_s, reason)
+        await leave(self._communicator, {"code": code, "reason": reason}, self._timeout_s)
 
     # From the application
 
@@ -256,7 +178,7 @@ class Socket:
             raise AssertionError(f"Expected {expected}, but {describe(event)}.")
         if reason is not None and event.get("reason", "") != reason:
             raise AssertionError(f"Expected {expected} and the reason {reason!r}, but {describe(event)}.")
-        await _leave(self._communicator, closed_with, self._timeout_s)
+        await leave(self._communicator, {"code": closed_with, "reason": ""}, self._timeout_s)
         return closed_with
 
     async def _next_message(self, expected: str) -> str | bytes:
@@ -278,61 +200,26 @@ class Socket:
             ) from None
 
 
-def _in_loop(
-    method: Callable[Concatenate[Socket, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[SyncSocket, P], T]:
-    def call(self: SyncSocket, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._thread.run(method(self._socket, *args, **kwargs))
-
-    return update_wrapper(call, method)
-
-
 class SyncSocket:
     """``Socket`` for ``def`` tests: the same methods, without ``await``."""
 
     def __init__(self, socket: Socket, thread: LoopThread) -> None:
-        self._socket = socket
-        self._thread = thread
+        self.client = socket
+        self.thread = thread
         self.subprotocol = socket.subprotocol
         self.response_headers = socket.response_headers
         self.scope = socket.scope
 
-    send = _in_loop(Socket.send)
-    send_json = _in_loop(Socket.send_json)
-    close = _in_loop(Socket.close)
-    receive = _in_loop(Socket.receive)
-    receive_json = _in_loop(Socket.receive_json)
-    expect_text = _in_loop(Socket.expect_text)
-    expect_bytes = _in_loop(Socket.expect_bytes)
-    expect_json = _in_loop(Socket.expect_json)
-    expect_nothing = _in_loop(Socket.expect_nothing)
-    expect_close = _in_loop(Socket.expect_close)
-
-
-async def _leave(
-    communicator: ApplicationCommunicator, code: int, timeout_s: float, reason: str = ""
-) -> None:
-    if not communicator.has_ended:
-        await communicator.send_input({"type": "websocket.disconnect", "code": code, "reason": reason})
-    try:
-        await communicator.wait(timeout_s)
-    except NothingCame:
-        raise NothingCame(
-            f"The application did not end within {timeout_s:g} s after the socket had closed; it was cancelled."
-        ) from None
-
-
-def _codes(event: Event) -> tuple[int, ...]:
-    """What a refusal may be called by: its HTTP status, and the code of a close."""
-    if event["type"] == "websocket.close":
-        return 403, int(event.get("code", 1000))
-    return (int(event["status"]),)
-
-
-def _refusal(event: Event) -> str:
-    if event["type"] != "websocket.close":
-        return describe(event)
-    return "the application refused it with 403" + (f" (code {event['code']})" if "code" in event else "")
+    send = in_loop(Socket.send)
+    send_json = in_loop(Socket.send_json)
+    close = in_loop(Socket.close)
+    receive = in_loop(Socket.receive)
+    receive_json = in_loop(Socket.receive_json)
+    expect_text = in_loop(Socket.expect_text)
+    expect_bytes = in_loop(Socket.expect_bytes)
+    expect_json = in_loop(Socket.expect_json)
+    expect_nothing = in_loop(Socket.expect_nothing)
+    expect_close = in_loop(Socket.expect_close)
 
 
 def _read_json(received: str | bytes, expected: str) -> Any:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from raceway.testing import Clock, Connecting, LiveServerThread, Published
+    from raceway.testing import Clock, LiveServerThread, Published
+    from raceway.testing.client import OpeningSocket
     from raceway.testing.database import SharedTransaction
 
 
@@ -44,7 +45,7 @@ def _raceway_fresh_layers() -> Iterator[None]:
 
 
 @pytest.fixture
-def raceway_connect() -> Callable[..., Connecting]:
+def raceway_connect() -> Callable[..., OpeningSocket]:
     """``raceway.testing.connect``: ``async with raceway_connect("/chat/moon/", user=fry) as socket: ...``"""
     from raceway.testing import connect
 

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from contextvars import Context, copy_context
-from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from functools import partial, update_wrapper
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from asgiref.sync import ThreadSensitiveContext
 
@@ -18,6 +18,7 @@ from raceway.done import DONE
 
 P = ParamSpec("P")
 T = TypeVar("T")
+C = TypeVar("C")
 
 
 class CallersThread(Executor):
@@ -145,6 +146,24 @@ def in_either(function: Callable[[], Coroutine[Any, Any, None]]) -> Awaitable[No
     with loop_thread() as thread:
         thread.run(function())
     return DONE
+
+
+class OfLoop(Protocol[C]):
+    """The plain twin of a ``client`` whose methods are coroutines, which run in ``thread``."""
+
+    client: C
+    thread: LoopThread
+
+
+def in_loop(
+    method: Callable[Concatenate[C, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[OfLoop[C], P], T]:
+    """The plain twin of a method."""
+
+    def call(self: OfLoop[C], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self.thread.run(method(self.client, *args, **kwargs))
+
+    return update_wrapper(call, method)
 
 
 def _copy(result: Future[T], task: asyncio.Task[T]) -> None:
