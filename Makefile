@@ -28,6 +28,7 @@ demo: $(VENV)/.installed
 
 test: check
 	@scripts/ensure-chromium
+	@scripts/ensure-redis
 	@$(python) -m pytest
 
 check: $(VENV)/.installed-dev
@@ -40,7 +41,7 @@ bench: $(VENV)/.installed-dev
 	$(python) -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) benchmarks/.env-* benchmarks/.build client/node_modules client/build build dist examples/documents/*.sqlite3
+	rm -rf $(VENV) benchmarks/.env-* benchmarks/.build tests/.env-interop client/node_modules client/build build dist examples/documents/*.sqlite3
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -rf examples/.ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

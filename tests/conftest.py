@@ -13,7 +13,7 @@ import pytest
 
 HERE = Path(__file__).parent
 RINGS = ("pure", "shell", "topology", "browser")
-RING_OF_FOLDER = {"server": "shell", "topology": "topology", "browser": "browser"}
+RING_OF_FOLDER = {"server": "shell", "topology": "topology", "interop": "topology", "browser": "browser"}
 
 CHROMIUM = Path("/usr/bin/chromium")
 

@@ -15,7 +15,7 @@ from raceway.clock import monotonic
 from raceway.done import DONE
 from raceway.errors import ChannelFull, LayerUnavailable, MessageTooLarge
 from raceway.layers.front import ChannelLayer, running_loop
-from raceway.layers.lane import Call, Lane, Outcome, Start, background_loop
+from raceway.layers.lane import Lane, Outcome, Start, background_loop
 from raceway.layers.spec import (
     as_event,
     client_event,
@@ -42,6 +42,7 @@ LONGEST_RETRY_S: Final = 5.0
 QUIET_S: Final = 60.0
 """After the log told that receiving fails it is silent about that for so long."""
 
+GROUPS_AND_FLUSH: Final = ("groups", "flush")
 OUR_OPTIONS: Final = ("capacity", "expiry", "group_expiry")
 OUR_ERRORS: Final = {"ChannelFull": ChannelFull, "MessageTooLarge": MessageTooLarge}
 
@@ -59,9 +60,12 @@ class ForeignLayer(ChannelLayer):
     """
 
     def __init__(self, layer: Any) -> None:
-        super().__init__(**{name: getattr(layer, name) for name in OUR_OPTIONS if hasattr(layer, name)})
+        super().__init__(
+            **{name: value for name in OUR_OPTIONS if (value := said_by(layer, name)) is not None}
+        )
         self.layer = layer
-        self.extensions = [name for name in getattr(layer, "extensions", ()) if name in ("groups", "flush")]
+        extensions = said_by(layer, "extensions")
+        self.extensions = [name for name in GROUPS_AND_FLUSH if extensions is None or name in extensions]
         self._listeners: dict[str, Listener] = {}
         self._lanes: dict[asyncio.AbstractEventLoop, Lane] = {}
         self._lanes_lock = threading.Lock()
@@ -71,7 +75,7 @@ class ForeignLayer(ChannelLayer):
         return f"<ForeignLayer around {type(self.layer).__module__}.{type(self.layer).__qualname__}>"
 
     def capacity_of(self, channel: str) -> int:
-        get_capacity = getattr(self.layer, "get_capacity", None)
+        get_capacity = said_by(self.layer, "get_capacity")
         return super().capacity_of(channel) if get_capacity is None else int(get_capacity(channel))
 
     # Channels
@@ -183,7 +187,7 @@ class ForeignLayer(ChannelLayer):
         if listener is not None and not listener.lane.loop.is_closed():
             for group in listener.groups:
                 Outcome(
-                    listener.lane.add(partial(self.layer.group_discard, group, channel), must=True),
+                    listener.lane.add(partial(self._group_discard, group, channel), must=True),
                     f"{channel} leaving {group}",
                 )
             listener.groups.clear()
@@ -196,7 +200,7 @@ class ForeignLayer(ChannelLayer):
             lane.renewal = lane.loop.call_later(self.group_expiry / 2, self._renew, lane)
         for listener in listeners:
             for group in listener.groups:
-                future = lane.add(partial(self.layer.group_add, group, listener.channel), must=True)
+                future = lane.add(partial(self._group_add, group, listener.channel), must=True)
                 Outcome(future, f"{listener.channel} staying in {group}")
 
     def add_channel(self, group: str, channel: str) -> None:
@@ -207,7 +211,7 @@ class ForeignLayer(ChannelLayer):
 
     def _joining(self, group: str, channel: str) -> tuple[Start, str, Lane | None]:
         listener = self._connection(channel)
-        call = partial(self.layer.group_add, group, channel)
+        call = partial(self._group_add, group, channel)
 
         def start(lane: Lane) -> asyncio.Future[None] | None:
             if listener is None:
@@ -228,7 +232,7 @@ class ForeignLayer(ChannelLayer):
 
     def _leaving(self, group: str, channel: str) -> tuple[Start, str, Lane | None]:
         listener = self._connection(channel)
-        call = partial(self.layer.group_discard, group, channel)
+        call = partial(self._group_discard, group, channel)
 
         def start(lane: Lane) -> asyncio.Future[None] | None:
             if listener is None:
@@ -266,26 +270,15 @@ class ForeignLayer(ChannelLayer):
         self._start_from_anywhere(*self._publishing(group, message, exclude, policy))
 
     def _sending(self, channel: str, message: Message) -> tuple[Start, str]:
-        call = partial(self._translate, partial(self.layer.send, channel, written(message)))
+        call = partial(self._send, channel, written(message))
         return lambda lane: lane.add(call), f"Sending to {channel}"
 
     def _publishing(
         self, group: str, message: Message, exclude: str | None, policy: Policy
     ) -> tuple[Start, str]:
         event = written(message, group, exclude, policy)
-        call = partial(self._translate, partial(self.layer.group_send, group, event))
+        call = partial(self._group_send, group, event)
         return lambda lane: lane.add(call), f"Sending to the group {group}"
-
-    async def _translate(self, call: Call) -> None:
-        """Make a call; its ``ChannelFull``, wherever it is defined, is raised as ours."""
-        try:
-            await call()
-        except Exception as error:
-            for cls in type(error).__mro__:
-                if ours := OUR_ERRORS.get(cls.__name__):
-                    self._full_count += ours is ChannelFull
-                    raise ours(str(error) or f"{self!r} raised {cls.__name__}.") from error
-            raise
 
     # Flushing
 
@@ -298,7 +291,32 @@ class ForeignLayer(ChannelLayer):
     def _flushing(self, lane: Lane) -> asyncio.Future[None]:
         for listener in list(self._listeners.values()):
             listener.groups.clear()
-        return lane.add(self.layer.flush)
+        return lane.add(self._flush)
+
+    # The layer's own functions, looked up in the loop that calls them: some layers have others in each loop
+
+    async def _send(self, channel: str, event: dict[str, Any]) -> None:
+        """Send; their ``ChannelFull``, wherever it is defined, is raised as ours."""
+        try:
+            await self.layer.send(channel, event)
+        except Exception as error:
+            for cls in type(error).__mro__:
+                if ours := OUR_ERRORS.get(cls.__name__):
+                    self._full_count += ours is ChannelFull
+                    raise ours(str(error) or f"{self!r} raised {cls.__name__}.") from error
+            raise
+
+    async def _group_send(self, group: str, event: dict[str, Any]) -> None:
+        await self.layer.group_send(group, event)
+
+    async def _group_add(self, group: str, channel: str) -> None:
+        await self.layer.group_add(group, channel)
+
+    async def _group_discard(self, group: str, channel: str) -> None:
+        await self.layer.group_discard(group, channel)
+
+    async def _flush(self) -> None:
+        await self.layer.flush()
 
     # Which loop
 
@@ -341,6 +359,14 @@ class ForeignLayer(ChannelLayer):
                 lane = live.setdefault(loop, Lane(loop))
                 self._lanes = live
         return lane
+
+
+def said_by(layer: Any, name: str) -> Any:
+    """An attribute of a layer; ``None`` if it has none, or only inside an event loop."""
+    try:
+        return getattr(layer, name, None)
+    except RuntimeError:
+        return None
 
 
 class Listener:

@@ -1,0 +1,12 @@
+import json
+import os
+
+SECRET_KEY = "a key for tests"
+ALLOWED_HOSTS = ["*"]
+USE_TZ = True
+INSTALLED_APPS = ["raceway"]
+ROOT_URLCONF = "tests.interop.project.urls"
+RACEWAY = {"ALLOW_MISSING_ORIGIN": True}
+CHANNEL_LAYERS = {
+    "default": json.loads(os.environ.get("INTEROP_LAYER", '{"BACKEND": "raceway.layers.memory.MemoryLayer"}'))
+}

@@ -1,0 +1,184 @@
+"""Raceway's consumers over other people's layers, and other people's consumers over ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.interop.processes import Process, run_script, server
+from tests.interop.sockets import closing, open_socket, receive, receive_json
+
+IN_MEMORY = "channels.layers.InMemoryChannelLayer"
+CORE = "channels_redis.core.RedisChannelLayer"
+PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
+
+
+def layer_of(backend: str, request: pytest.FixtureRequest) -> dict[str, Any]:
+    if backend == IN_MEMORY:
+        return {"BACKEND": backend}
+    redis: Process = request.getfixturevalue("redis_server")
+    prefix = {CORE: "core", PUBSUB: "pubsub"}[backend]
+    config = {"hosts": [f"redis://127.0.0.1:{redis.port}"], "prefix": prefix}
+    return {"BACKEND": backend, "CONFIG": config}
+
+
+@pytest.fixture(scope="module", params=[IN_MEMORY, CORE, PUBSUB], ids=["memory", "core", "pubsub"])
+def layer(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return layer_of(request.param, request)
+
+
+@pytest.fixture(scope="module")
+def pair(layer: dict[str, Any], folder: Path) -> Iterator[list[Process]]:
+    """Two servers that the layer joins; with a layer inside one process the same one twice."""
+    with ExitStack() as stack:
+        names = ["raceway"] if layer["BACKEND"] == IN_MEMORY else ["raceway", "uvicorn"]
+        processes = [stack.enter_context(server(name, folder, layer=layer)) for name in names]
+        yield [processes[0], processes[-1]]
+
+
+def test_events_and_client_messages(pair: list[Process]) -> None:
+    one_server, other_server = pair
+    with open_socket(one_server, "/room/") as one, open_socket(other_server, "/room/") as other:
+        meet(one, other)
+        one.send(json.dumps({"event": "hello"}))
+        for socket in (one, other):
+            assert receive_json(socket) == ["hello", "seven", True]  # V35: a key that is a number
+        other.send(json.dumps({"for": "the others"}))
+        assert receive_json(one) == {"for": "the others"}
+        for number in range(50):
+            one.send(json.dumps({"event": number}))
+        for socket in (one, other):
+            assert [receive_json(socket)[0] for _ in range(50)] == list(range(50))
+
+
+def meet(one: Any, other: Any) -> None:
+    """Make sure that both are in the room: joining goes through a broker."""
+    for socket in (one, other):
+        socket.send(json.dumps({"event": id(socket)}))
+        while receive_json(socket)[0] != id(socket):
+            pass
+    one.send(json.dumps({"event": "met"}))
+    for socket in (one, other):
+        while receive_json(socket)[0] != "met":
+            pass
+
+
+def test_sync_handlers(pair: list[Process]) -> None:
+    one_server, other_server = pair
+    with open_socket(one_server, "/sync/") as sync, open_socket(other_server, "/room/") as other:
+        assert receive(sync) == "joined"
+        sync.send("hello")
+        assert receive(sync) == "sync hello"
+        assert receive_json(other) == ["hello", "sync", True]
+        sync.send("myself")
+        assert receive(sync) == "sync to myself"
+        sync.send("leave")
+        assert receive(sync) == "left"
+        other.send(json.dumps({"event": "without sync"}))
+        assert receive_json(other)[0] == "without sync"
+        sync.send("myself")
+        assert receive(sync) == "sync to myself"
+
+
+def test_those_who_leave_leave_their_groups(pair: list[Process]) -> None:
+    one_server, other_server = pair
+    with open_socket(other_server, "/watch/") as watcher, open_socket(one_server, "/room/") as room:
+        room.send(json.dumps({"event": "here"}))
+        assert receive_json(room)[0] == "here"
+        room.close(4005)
+        assert receive(watcher) == "left with 4005"
+
+
+def test_a_process_without_a_loop_reaches_them(pair: list[Process], layer: dict[str, Any]) -> None:
+    with open_socket(pair[0], "/room/") as one, open_socket(pair[1], "/room/") as other:
+        meet(one, other)
+        said = run_script(
+            """
+from raceway import Group
+group = Group("room")
+group.send({"type": "room.message", "text": "from outside", "keys": {7: "x"}})
+group.broadcast({"client": "message"})
+print("sent")
+""",
+            layer,
+        )
+        assert said == "sent\n"
+        if layer["BACKEND"] == IN_MEMORY:
+            return  # it has one process, so nobody is reached
+        for socket in (one, other):
+            assert receive_json(socket) == ["from outside", "x", True]
+            assert receive_json(socket) == {"client": "message"}
+
+
+def test_named_channels(layer: dict[str, Any]) -> None:
+    said = run_script(
+        """
+import asyncio
+from raceway import Channel
+from raceway.layers import get_channel_layer
+from raceway.errors import ChannelFull
+
+async def main():
+    layer = get_channel_layer()
+    waiting = asyncio.ensure_future(layer.receive("jobs"))
+    await asyncio.sleep(0.2)
+    await asyncio.to_thread(Channel("jobs").send, {"type": "job", "keys": {1: b"x"}})
+    print(await waiting)
+    sent = 0
+    try:
+        while sent < 1000:
+            await Channel("full").asend({"type": "job"})
+            sent += 1
+    except ChannelFull:
+        print("full", sent)
+
+asyncio.run(main())
+""",
+        layer,
+    )
+    job = "{'type': 'job', 'keys': {1: b'x'}}\n"
+    # V36: pub/sub has no capacity
+    assert said == (job if layer["BACKEND"] == PUBSUB else job + "full 100\n")
+
+
+def test_a_closing_group_message(pair: list[Process], layer: dict[str, Any]) -> None:
+    with open_socket(pair[0], "/room/") as one, open_socket(pair[1], "/room/") as other:
+        meet(one, other)
+        one.send(json.dumps({"close": "everybody"}))
+        assert closing(one) == closing(other) == (4002, "over")
+
+
+# Channels' consumers over our memory layer
+
+
+@pytest.fixture(scope="module")
+def theirs(folder: Path) -> Iterator[Process]:
+    with server("daphne", folder, "tests.interop.project.theirs:application") as process:
+        yield process
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+def test_their_consumers_over_our_memory(theirs: Process, kind: str) -> None:
+    with open_socket(theirs, f"/{kind}/") as one, open_socket(theirs, f"/{kind}/") as other:
+        for number in range(20):
+            one.send(f"hello {number}")
+        for socket in (one, other):
+            assert [receive(socket) for _ in range(20)] == [f"hello {number}" for number in range(20)]
+        one.send("myself")
+        assert receive(one) == "to myself"
+        other.close()
+        one.send("still here")
+        assert receive(one) == "still here"
+
+
+def test_sync_and_async_of_theirs_meet(theirs: Process) -> None:
+    with open_socket(theirs, "/async/") as one, open_socket(theirs, "/sync/") as other:
+        one.send("from async")
+        other.send("from sync")
+        for socket in (one, other):
+            assert sorted([receive(socket), receive(socket)]) == ["from async", "from sync"]
