@@ -28,10 +28,18 @@ NAMES = {
         "verify_token",
     ],
     "raceway.consumers": [
+        "AsyncConsumer",
+        "AsyncHttpConsumer",
         "AsyncJsonWebsocketConsumer",
         "AsyncWebsocketConsumer",
+        "Consumer",
+        "HttpConsumer",
         "JsonWebsocketConsumer",
+        "Socket",
+        "SseConsumer",
+        "SyncConsumer",
         "WebsocketConsumer",
+        "websocket_consumer",
     ],
     "raceway.database": ["aclose_old_connections", "close_old_connections", "database_sync_to_async"],
     "raceway.errors": [

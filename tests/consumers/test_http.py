@@ -481,6 +481,23 @@ async def test_a_client_that_is_too_slow_is_given_up(
     assert exchange.sent == []  # no end of the body: it is to look cut off
 
 
+async def test_who_is_too_slow_at_the_very_end_is_given_up_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fast(Noting):
+        async def handle(self, body):
+            self.send_headers()
+            await asyncio.sleep(0)
+            for _ in range(11):
+                self.send_body(b"x" * 100_000, more_body=True)
+            self.send_body(b"one too many")
+
+    monkeypatch.setattr("raceway.consumers.outbox.SLOW_CLIENT_S", 0)
+    exchange = Exchange(Fast)
+    exchange.may_send.clear()
+    exchange.start()
+    await exchange.end()
+    assert Fast.log == ["disconnect"]
+
+
 # Where it stands
 
 

@@ -110,6 +110,24 @@ async def test_the_instance_knows_its_connection(open_socket: Open, layer: Memor
     assert len(texts) == 2
 
 
+async def test_the_user_is_the_scopes_until_a_consumer_assigns_one(open_socket: Open) -> None:
+    seen: list[Any] = []
+
+    class Curious(AsyncWebsocketConsumer):
+        async def connect(self):
+            seen.append(self.user)
+            self.user = "bender"
+            seen.append(self.user)
+            await self.accept()
+
+    await open_socket(Curious, user="leela").connect()
+    assert seen == ["leela", "bender"]
+    socket = open_socket(Curious)
+    socket.start()
+    with pytest.raises(AttributeError, match="The scope has no 'user': middleware puts it there"):
+        await socket.end()
+
+
 async def test_initkwargs_reach_each_instance(open_socket: Open) -> None:
     class Greeter(AsyncWebsocketConsumer):
         def __init__(self, greeting):

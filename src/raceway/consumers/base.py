@@ -25,7 +25,14 @@ class FromScope:
         self._key = key
 
     def __get__(self, consumer: Consumer | None, owner: type[Consumer]) -> Any:
-        return self if consumer is None else consumer.scope[self._key]
+        if consumer is None:
+            return self
+        try:
+            return consumer.scope[self._key]
+        except KeyError:
+            raise AttributeError(
+                f"The scope has no {self._key!r}: middleware puts it there, AuthMiddlewareStack for one."
+            ) from None
 
 
 class Consumer:

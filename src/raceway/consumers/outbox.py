@@ -151,7 +151,7 @@ class Outbox:
             if self._is_overloaded:
                 await asyncio.wait({self._task}, timeout=SLOW_CLIENT_S)
         finally:
-            if is_gone:
+            if is_gone or self._is_overloaded:
                 self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
