@@ -135,7 +135,120 @@ async def test_a_message_can_be_too_large(layer: MemoryLayer) -> None:
     await layer.group_send("g", {"type": "websocket.send", "text": "x" * 100})
 
 
+async def test_what_is_received_by_prefix_or_by_name_is_received_once(layer: MemoryLayer) -> None:
+    for name in ("p!a", "p!b", "p!a", "p!b"):
+        await layer.send(name, {"to": name})
+    assert await layer.receive("p!b") == {"to": "p!b"}
+    assert await layer.receive("p!") == {"to": "p!a", "__asgi_channel__": "p!a"}
+    assert await layer.receive("p!a") == {"to": "p!a"}
+    assert await layer.receive("p!") == {"to": "p!b", "__asgi_channel__": "p!b"}
+    assert not layer._queues
+    assert not layer._arrivals
+
+
+async def test_what_has_expired_is_not_received_by_prefix() -> None:
+    clock = Clock()
+    layer = MemoryLayer(expiry=10, clock=clock)
+    await layer.send("p!a", {"n": 1})
+    clock.now = 5
+    await layer.send("p!b", {"n": 2})
+    clock.now = 10
+    assert (await layer.receive("p!"))["n"] == 2
+    assert not layer._arrivals
+
+
+async def test_a_prefix_receiver_that_is_cancelled_leaves_its_message_to_others(layer: MemoryLayer) -> None:
+    by_prefix = asyncio.create_task(layer.receive("p!"))
+    await asyncio.sleep(0)
+    await layer.send("p!a", {"n": 1})  # wakes the first ...
+    by_name = asyncio.create_task(layer.receive("p!b"))
+    other = asyncio.create_task(layer.receive("p!"))
+    by_prefix.cancel()  # ... which will not take it
+    assert (await other)["n"] == 1
+    by_name.cancel()
+    await asyncio.gather(by_prefix, by_name, return_exceptions=True)
+
+
+async def test_a_receiver_of_the_name_goes_before_one_of_the_prefix(layer: MemoryLayer) -> None:
+    by_prefix, by_name = (asyncio.create_task(layer.receive(name)) for name in ("p!", "p!a"))
+    await asyncio.sleep(0)
+    await layer.send("p!a", {"n": 1})
+    await layer.send("p!a", {"n": 2})
+    assert await by_name == {"n": 1}
+    assert await by_prefix == {"n": 2, "__asgi_channel__": "p!a"}
+
+
+async def test_a_channel_that_is_waited_for_cannot_be_opened(layer: MemoryLayer) -> None:
+    waiting = asyncio.create_task(layer.receive("work"))
+    await asyncio.sleep(0)
+    with pytest.raises(RuntimeError, match=r"Somebody waits in receive\('work'\)"):
+        layer.open("work", lambda encoded: True)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    layer.open("work", lambda encoded: True)
+
+
+def test_a_channel_that_is_open_in_another_loop_cannot_be_opened(layer: MemoryLayer) -> None:
+    loop = asyncio.new_event_loop()
+
+    async def listen() -> None:
+        layer.open("work", lambda encoded: True)
+
+    loop.run_until_complete(listen())
+    with pytest.raises(ValueError, match="open already"):
+        asyncio.run(listen())
+    loop.close()
+    asyncio.run(listen())
+
+
+async def test_what_an_opened_channel_has_no_room_for_is_dropped_and_counted(layer: MemoryLayer) -> None:
+    for number in range(3):
+        await layer.send("work", {"n": number})
+    heard: list[bytes] = []
+    layer.open("work", lambda encoded: len(heard) < 2 and heard.append(encoded) is None)
+    assert [decode_event(encoded)["n"] for encoded in heard] == [0, 1]
+    assert layer.full_count == 1
+
+
+async def test_a_channel_opened_between_the_look_and_the_put_gets_the_message(
+    layer: MemoryLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[bytes] = []
+    deliver_here = layer.deliver_here
+
+    def too_early(channel: str, message: Any) -> bool:
+        delivered = deliver_here(channel, message)
+        monkeypatch.undo()
+        layer.open("work", lambda encoded: heard.append(encoded) is None)
+        return delivered
+
+    monkeypatch.setattr(layer, "deliver_here", too_early)
+    await layer.send("work", {"n": 1})
+    assert [decode_event(encoded) for encoded in heard] == [{"n": 1}]
+
+
 # Groups
+
+
+async def test_a_named_member_stays_one_when_its_listener_goes(layer: MemoryLayer) -> None:
+    first = Listener(layer, "work")
+    await layer.group_add("g", "work")
+    layer.close("work")
+    await layer.group_send("g", {"n": 1})
+    second = Listener(layer, "work")
+    await layer.group_send("g", {"n": 2})
+    assert (first.heard, second.heard) == ([], [{"n": 1}, {"n": 2}])
+
+
+async def test_groups_that_nobody_asks_for_do_not_stay() -> None:
+    clock = Clock()
+    layer = MemoryLayer(group_expiry=10, clock=clock)
+    for number in range(100):
+        layer.add_channel(f"dead.{number}", "work")
+    clock.now = 11
+    for number in range(60):
+        layer.add_channel("alive", f"work.{number}")
+    assert set(layer._groups) == {"alive"}
 
 
 async def test_group_members_by_open_and_by_receive(layer: MemoryLayer) -> None:

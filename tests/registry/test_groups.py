@@ -168,6 +168,17 @@ def test_sending_to_one_channel(registry: Registry, ears: Ears) -> None:
 def test_a_full_channel_says_so(registry: Registry) -> None:
     registry.open("a", lambda encoded: False, lambda *args: None, lambda closing: None)
     assert not registry.send("a", b"event")
+    registry.send("a", PreparedMessage("its queue counts for itself"))
+    registry.join("g", "a")
+    registry.publish("g", b"event")
+    assert registry.full_count == 2
+
+
+def test_members_and_their_count(registry: Registry, ears: Ears) -> None:
+    ears.open("b", "a", group="g")
+    registry.join("g", "a")
+    assert (registry.channels("g"), registry.count("g")) == (["b", "a"], 2)
+    assert (registry.channels("h"), registry.count("h")) == ([], 0)
 
 
 # Fan-out in slices
