@@ -423,6 +423,18 @@ async def test_consumers_work_over_it(layer: ForeignLayer, theirs: Contract, wit
     assert two.sent == []
 
 
+async def test_who_is_accepted_is_in_its_groups(layer: ForeignLayer, theirs: Contract) -> None:
+    theirs.gate.clear()
+    layer.start_send("other", b"\x80")  # the join waits behind it
+    socket = Socket(Chat.as_asgi(), lane=True).start()
+    await until(lambda: theirs.receiving)
+    assert socket.sent == []
+    theirs.gate.set()
+    assert await socket.next() == {"type": "websocket.accept"}
+    assert made(theirs, "group_add")
+    await socket.goodbye()
+
+
 async def test_a_layer_that_has_no_channel_to_give_fails_the_connection(
     layer: ForeignLayer, theirs: Contract
 ) -> None:

@@ -151,14 +151,12 @@ class Socket(WebsocketConnection):
     def join(self, group: str | Group) -> Awaitable[None]:
         """Become a member of a group: its client messages go to the client. The end of the socket leaves it."""
         require_group_name(str(group))
-        self._require_layer().join(str(group), self.channel_name)
-        return DONE
+        return self._require_layer().start_join(str(group), self.channel_name)
 
     def leave(self, group: str | Group) -> Awaitable[None]:
         """Take back one ``join``."""
         require_group_name(str(group))
-        self._require_layer().leave(str(group), self.channel_name)
-        return DONE
+        return self._require_layer().start_leave(str(group), self.channel_name)
 
     async def websocket_connect(self, event: Event) -> None:
         with suppress(ClientDisconnected, DenyConnection):

@@ -121,7 +121,7 @@ class Runtime:
             del make, prepare  # this frame lives as long as the connection
             consumer, mailbox, client_hooks = self.consumer, self._mailbox, self._handlers.client
             try:
-                self._join_groups()
+                await self._join_groups()
                 while True:
                     if not mailbox:
                         if consumer.closed:
@@ -345,7 +345,7 @@ class Runtime:
             consumer.channel_name = await layer.new_channel()  # a foreign layer may have to ask its broker
         self._open_ways(first)
         try:
-            self._open_channel()
+            await self._open_channel()
         except BaseException:
             await self._stop_tasks()
             raise
@@ -377,7 +377,7 @@ class Runtime:
         self._drained = self._resume_pump
         self._pump = self._loop.create_task(self._receive_all())
 
-    def _open_channel(self) -> None:
+    async def _open_channel(self) -> None:
         consumer = self.consumer
         layer = consumer.channel_layer
         if layer is not None:
@@ -386,15 +386,15 @@ class Runtime:
             layer.open(consumer.channel_name, self.deliver, push, self.close)
             self.scope["raceway.channel"] = layer, consumer.channel_name
             for group in self.scope.get("raceway.groups", ()):
-                layer.join(group, consumer.channel_name)
+                await layer.start_join(group, consumer.channel_name)
 
-    def _join_groups(self) -> None:
+    async def _join_groups(self) -> None:
         consumer = self.consumer
         groups = consumer.groups or ()
         if isinstance(groups, str):
             raise TypeError(f"{type(consumer).__qualname__}.groups is a list of names, not {groups!r}")
         for group in groups:
-            consumer._require_layer().join(group, consumer.channel_name)
+            await consumer._require_layer().start_join(group, consumer.channel_name)
 
     def _close_channel(self) -> None:
         consumer = self.consumer

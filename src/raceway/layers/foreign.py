@@ -16,14 +16,7 @@ from raceway.done import DONE
 from raceway.errors import ChannelFull, LayerUnavailable, MessageTooLarge
 from raceway.layers.front import ChannelLayer, running_loop
 from raceway.layers.lane import Lane, Outcome, Start, background_loop
-from raceway.layers.spec import (
-    as_event,
-    client_event,
-    decode_event,
-    prepare,
-    require_channel_name,
-    require_group_name,
-)
+from raceway.layers.spec import as_event, client_event, decode_event, prepare
 from raceway.registry import Close, Deliver, Message, Push
 from raceway.registry.policy import Policy
 
@@ -166,15 +159,11 @@ class ForeignLayer(ChannelLayer):
 
     # Groups. A connection is counted here; the layer hears of its first join and its last leave.
 
-    async def group_add(self, group: str, channel: str) -> None:
-        require_group_name(group)
-        require_channel_name(channel)
-        await self._start(*self._joining(group, channel))
+    def start_join(self, group: str, channel: str) -> Awaitable[None]:
+        return self._start(*self._joining(group, channel))
 
-    async def group_discard(self, group: str, channel: str) -> None:
-        require_group_name(group)
-        require_channel_name(channel)
-        await self._start(*self._leaving(group, channel))
+    def start_leave(self, group: str, channel: str) -> Awaitable[None]:
+        return self._start(*self._leaving(group, channel))
 
     def join(self, group: str, channel: str) -> None:
         self._start_from_anywhere(*self._joining(group, channel))

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from itertools import count
 from typing import Any, NoReturn, TypeVar
 
+from raceway.done import DONE
 from raceway.errors import ChannelFull, ConfigurationError, MessageTooLarge
 from raceway.layers.handover import handover_of
 from raceway.layers.spec import (
@@ -114,13 +115,13 @@ class ChannelLayer(ABC):
         """Make ``channel`` a member of ``group``. A connection that is added twice has to be discarded twice."""
         require_group_name(group)
         require_channel_name(channel)
-        self.join(group, channel)
+        await self.start_join(group, channel)
 
     async def group_discard(self, group: str, channel: str) -> None:
         """End the membership of ``channel``; nothing happens if it has none."""
         require_group_name(group)
         require_channel_name(channel)
-        self.leave(group, channel)
+        await self.start_leave(group, channel)
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         """Send to each member. Never raises ``ChannelFull``; raises ``MessageTooLarge``."""
@@ -253,6 +254,15 @@ class ChannelLayer(ABC):
             self.discard_channel(group, channel)
         else:
             part.call(part.registry.leave, group, channel)
+
+    def start_join(self, group: str, channel: str) -> Awaitable[None]:
+        """``join``, in a loop's thread; awaiting waits until nothing sent from now on is missed."""
+        self.join(group, channel)
+        return DONE
+
+    def start_leave(self, group: str, channel: str) -> Awaitable[None]:
+        self.leave(group, channel)
+        return DONE
 
     def _connection_part(self, channel: str) -> LoopPart | None:
         """The part of a connection, whose memberships end with it; those of a named channel outlive listeners."""
