@@ -100,7 +100,7 @@ def shared_pool() -> Pool:
 on_change("RACEWAY", shared_pool.cache_clear)  # a pool that nobody has any more ends its threads itself
 
 _lock: Final = Lock()
-_woken: Final = local()
+_thread: Final = local()
 
 
 class LentThread(Executor):
@@ -159,9 +159,10 @@ class LentThread(Executor):
     def _next(self, pool: Pool) -> tuple[Future[Any], Callable[[], Any]] | None:
         """The next call; ``None``, and the thread is given back, if none comes in time."""
         with _lock:
+            was_last = vars(_thread).pop("was_last_call", False)
             if self._calls:
                 return self._calls.pop(0)
-            if pool.is_short:
+            if was_last or pool.is_short:
                 self._give_back(pool)
                 return None
             woken = pool.lingering[self] = _lock_of_this_thread()
@@ -179,12 +180,17 @@ class LentThread(Executor):
         self._pool = None
 
 
+def expect_no_call() -> None:
+    """Say, in a call, that the borrower will hardly make another one soon: its thread need not wait for it."""
+    _thread.was_last_call = True
+
+
 def _lock_of_this_thread() -> Lock:
     """A lock that is held, for whoever wakes this thread to release."""
     try:
-        woken: Lock = _woken.lock
+        woken: Lock = _thread.lock
     except AttributeError:
-        woken = _woken.lock = Lock()
+        woken = _thread.lock = Lock()
         woken.acquire()
     return woken
 

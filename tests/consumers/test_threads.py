@@ -16,7 +16,7 @@ from django.test import override_settings
 from raceway import Group
 from raceway.consumers import AsyncWebsocketConsumer, JsonWebsocketConsumer, WebsocketConsumer
 from raceway.errors import ClientDisconnected, InvalidMessage
-from raceway.threads import LentThread, in_test, shared_pool
+from raceway.threads import LentThread, expect_no_call, in_test, shared_pool
 from tests.consumers.conftest import Open
 from tests.consumers.driver import until
 
@@ -350,6 +350,21 @@ def test_a_thread_at_rest_goes_to_the_next_borrower_with_its_database_connection
         assert closings.next() == first
         wait_for(lambda: not shared_pool().resting)
         assert LentThread().submit(int, "7").result(5) == 7
+
+
+def test_a_borrower_that_will_not_come_back_soon_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raceway.threads.LINGER_S", 5.0)
+
+    def last() -> int:
+        expect_no_call()
+        return who()
+
+    with override_settings(RACEWAY={"SYNC_THREADS": 2}):
+        borrower = LentThread()
+        thread = borrower.submit(last).result(5)
+        wait_for(lambda: shared_pool().resting)
+        assert LentThread().submit(who).result(5) == thread
+        assert borrower.submit(who).result(5) != thread  # that one lingers, for it has not been told
 
 
 def wait_for(condition: Callable[[], object]) -> None:
