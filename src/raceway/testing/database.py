@@ -43,6 +43,7 @@ class SharedTransaction:
 
     def __init__(self) -> None:
         self._shared: dict[str, BaseDatabaseWrapper] = {}
+        self._own: dict[str, BaseDatabaseWrapper] = {}
 
     def share(self) -> None:
         """Share those connections in a test's transaction that are not shared yet."""
@@ -55,17 +56,18 @@ class SharedTransaction:
             return
         for one in found.values():
             one.inc_thread_sharing()
-        SyncToAsync.single_thread_executor.submit(_put, found).result()
+        self._own |= SyncToAsync.single_thread_executor.submit(_put, found).result()
         self._shared.update(found)
 
     def end(self) -> None:
         """Give that thread its own connections again."""
         if not self._shared:
             return
-        SyncToAsync.single_thread_executor.submit(_remove, list(self._shared)).result()
+        SyncToAsync.single_thread_executor.submit(_put_back, list(self._shared), self._own).result()
         for one in self._shared.values():
             one.dec_thread_sharing()
         self._shared.clear()
+        self._own.clear()
 
 
 def is_in_test_transaction(connection: BaseDatabaseWrapper) -> bool:
@@ -73,14 +75,17 @@ def is_in_test_transaction(connection: BaseDatabaseWrapper) -> bool:
     return any(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks)
 
 
-def _put(shared: dict[str, BaseDatabaseWrapper]) -> None:
-    for one in connections.all(initialized_only=True):
-        if one.alias in shared:
-            one.close()
+def _put(shared: dict[str, BaseDatabaseWrapper]) -> dict[str, BaseDatabaseWrapper]:
+    """Use these in this thread; returns those that it had."""
+    own = {one.alias: one for one in connections.all(initialized_only=True) if one.alias in shared}
     for alias, one in shared.items():
         connections[alias] = one
+    return own
 
 
-def _remove(aliases: list[str]) -> None:
+def _put_back(aliases: list[str], own: dict[str, BaseDatabaseWrapper]) -> None:
     for alias in aliases:
-        del connections[alias]
+        if alias in own:
+            connections[alias] = own[alias]
+        else:
+            del connections[alias]
