@@ -38,7 +38,9 @@ async def login(scope: Scope, user: AbstractBaseUser | None = None, backend: str
 
     From now on the socket is one of ``raceway.User(user)``, and is closed when its session logs out.
     The session gets a new key. Over HTTP the response tells the client; over a WebSocket nothing can, and its next
-    request comes without the session: log in over HTTP where you can. Raises ``ValueError`` without a session or a user.
+    request comes without the session: log in over HTTP where you can.
+
+    Raises ``ValueError`` without a session or a user.
     """
     _session_of(scope)
     user = user or scope.get("user")
