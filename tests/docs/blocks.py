@@ -32,7 +32,8 @@ class Block(NamedTuple):
 
 def pages() -> list[Path]:
     """Every page for readers; ``docs/design`` is for those who change Raceway."""
-    return sorted(page for page in DOCS.rglob("*.md") if page.relative_to(DOCS).parts[0] != "design")
+    folders = (".", "tutorial", "howto", "topics", "reference")
+    return sorted(page for folder in folders for page in (DOCS / folder).glob("*.md"))
 
 
 def blocks_of(page: Path) -> list[Block]:

@@ -28,7 +28,7 @@ def environment(settings: str | None = None, **more: str) -> dict[str, str]:
 def started(folder: Path, command: list[str], settings: str, says: str, **more: str) -> Iterator[int]:
     """Run a server until the block ends; ``says`` finds the port in its output."""
     process = subprocess.Popen(
-        [sys.executable, *command],
+        command,
         cwd=folder,
         env=environment(settings, **more),
         stdout=subprocess.PIPE,
@@ -57,14 +57,16 @@ def _port(output: IO[str], says: str) -> int:
 
 @contextmanager
 def runserver(folder: Path, settings: str, **more: str) -> Iterator[int]:
-    command = ["manage.py", "runserver", "--noreload", "0"]
+    command = [sys.executable, "manage.py", "runserver", "--noreload", "0"]
     with started(folder, command, settings, r"server at http://127\.0\.0\.1:(\d+)/", **more) as port:
         yield port
 
 
 @contextmanager
-def serve(folder: Path, application: str, settings: str, **more: str) -> Iterator[int]:
-    command = ["-m", "raceway", "serve", application, "--port", "0", "--drain-seconds", "0"]
+def serve(
+    folder: Path, application: str, settings: str, *, python: str = sys.executable, **more: str
+) -> Iterator[int]:
+    command = [python, "-m", "raceway", "serve", application, "--port", "0", "--drain-seconds", "0"]
     with started(folder, command, settings, r"Serving on http://\S+:(\d+)", **more) as port:
         yield port
 

@@ -1,0 +1,124 @@
+"""The reference lists what there is, and names nothing that is not there."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from raceway import checks, conf
+from raceway.cli import serve
+from tests.docs.blocks import DOCS, pages
+
+REFERENCE = DOCS / "reference"
+CELL = re.compile(r"^\| `(?P<name>[^`]+)`(?: \*)? \|", re.MULTILINE)
+DIRECTIVE = re.compile(r"^\.\. auto(?:class|function|exception):: (?P<name>\S+)$", re.MULTILINE)
+DOTTED = re.compile(r"`(?P<name>raceway(?:\.\w+)+)[`(]")
+
+MODULES = {
+    "asgi": ("get_application", "get_asgi_application"),
+    "auth": None,
+    "consumers": None,
+    "database": ("aclose_old_connections", "database_sync_to_async"),
+    "errors": None,
+    "layers": None,
+    "origin": ("AllowedHostsOriginValidator", "OriginValidator"),
+    "raceway": None,
+    "routing": None,
+    "sessions": ("CookieMiddleware", "SessionMiddleware", "SessionMiddlewareStack"),
+    "testing": None,
+}
+"""The page of each public module; which names are public, where the module does not say."""
+
+ELSEWHERE = {"layers": {"Channel", "Group", "User"}}
+"""Names that another page describes."""
+
+
+def module_of(page: str) -> Any:
+    return importlib.import_module("raceway" if page == "raceway" else f"raceway.{page}")
+
+
+def public_names(page: str) -> set[str]:
+    module = module_of(page)
+    names = MODULES[page] or getattr(module, "__all__", None)
+    if names is None:
+        names = [name for name, value in vars(module).items() if inspect.isclass(value)]
+    return {name for name in names if not name.startswith("__")} - ELSEWHERE.get(page, set())
+
+
+def resolve(name: str) -> Any:
+    """What a dotted name stands for. Raises ``AttributeError`` or ``ImportError`` if nothing does."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            found = getattr(found, part)
+        return found
+    raise ImportError(name)
+
+
+@pytest.mark.parametrize("page", MODULES)
+def test_a_page_lists_the_public_names(page: str) -> None:
+    text = (REFERENCE / f"{page}.md").read_text()
+    assert set(CELL.findall(text)) == public_names(page)
+
+
+@pytest.mark.parametrize("page", MODULES)
+def test_each_class_and_function_is_described(page: str) -> None:
+    text = (REFERENCE / f"{page}.md").read_text()
+    described = {name.rpartition(".")[2] for name in DIRECTIVE.findall(text)}
+    assert described <= public_names(page)
+    for name in public_names(page) - described:
+        assert not inspect.isclass(getattr(module_of(page), name)), f"{name} is not described"
+    for name in DIRECTIVE.findall(text):
+        assert inspect.getdoc(resolve(name)), f"{name} has no docstring"
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(DOCS)))
+def test_dotted_names_exist(page: Path) -> None:
+    for name in DOTTED.findall(page.read_text()):
+        if not re.fullmatch(r"raceway\.[EW]\d{3}|raceway\.m?js|raceway\.toml|raceway\.connect", name):
+            resolve(name)
+
+
+def test_the_settings_are_listed_with_their_defaults() -> None:
+    text = (REFERENCE / "settings.md").read_text()
+    for field in fields(conf.Settings):
+        assert f"| `{field.name.upper()}` | `{field.default!r}` |" in text
+
+
+def test_the_checks_are_listed() -> None:
+    text = (REFERENCE / "settings.md").read_text()
+    ids = set(re.findall(r'id="(raceway\.[EW]\d+)"', inspect.getsource(checks)))
+    assert {name for name in CELL.findall(text) if name.startswith("raceway.")} == ids
+
+
+def option_rows() -> list[str]:
+    """The table of ``raceway serve``'s options, from the command itself."""
+    rows = []
+    for option in serve.params:
+        if not isinstance(option, click.Option):
+            continue
+        names = ", ".join(f"`{name}`" for name in [*option.opts, *option.secondary_opts])
+        default = option.default if isinstance(option.default, str | int | float) else ""
+        if default is True or default is False:
+            default = "on" if default else "off"
+        elif isinstance(default, float):
+            default = f"{default:g} s"
+        rows.append(f"| {names} | {default} | {option.help} |")
+    return rows
+
+
+def test_the_options_of_serve_are_listed() -> None:
+    text = (REFERENCE / "serve.md").read_text()
+    listed = [line for line in text.splitlines() if line.startswith("| `--")]
+    assert listed == option_rows(), "docs/reference/serve.md wants these rows:\n" + "\n".join(option_rows())
