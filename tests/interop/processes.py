@@ -83,8 +83,8 @@ def server(
 
 
 @contextmanager
-def redis(folder: Path) -> Iterator[Process]:
-    port = free_port()
+def redis(folder: Path, port: int | None = None) -> Iterator[Process]:
+    port = port or free_port()
     options = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(folder)]
     command = ["redis-server", "--port", str(port), *options]
     with listening(Process("redis", command, port, folder / f"redis-{port}.log", {})) as process:

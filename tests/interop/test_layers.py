@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
-from tests.interop.processes import Process, run_script, server
+from tests.interop.processes import Process, free_port, redis, run_script, server
 from tests.interop.sockets import closing, open_socket, receive, receive_json
 
 IN_MEMORY = "channels.layers.InMemoryChannelLayer"
@@ -151,6 +153,54 @@ def test_a_closing_group_message(pair: list[Process], layer: dict[str, Any]) -> 
         meet(one, other)
         one.send(json.dumps({"close": "everybody"}))
         assert closing(one) == closing(other) == (4002, "over")
+
+
+@pytest.mark.parametrize("backend", [CORE, PUBSUB], ids=["core", "pubsub"])
+def test_a_broker_that_is_started_anew(backend: str, folder: Path, redis_server: Process) -> None:
+    port = free_port()
+    with ExitStack() as stack:
+        first = stack.enter_context(redis(folder, port))
+        layer = {"BACKEND": backend, "CONFIG": {"hosts": [f"redis://127.0.0.1:{port}"]}}
+        process = stack.enter_context(server("raceway", folder, layer=layer))
+        socket = stack.enter_context(open_socket(process, "/room/"))
+        socket.send(json.dumps({"event": "before"}))
+        assert receive_json(socket)[0] == "before"
+        first.stop()
+        stack.enter_context(redis(folder, port))
+        came = None
+        deadline = time.monotonic() + 20
+        while came is None and time.monotonic() < deadline:
+            with open_socket(process, "/room/") as other, suppress(ConnectionClosed):
+                other.send(json.dumps({"event": "after"}))
+                with suppress(TimeoutError):
+                    came = socket.recv(timeout=0.5)
+        assert came is not None, process.said()
+        assert json.loads(came)[0] == "after"
+
+
+# Other people's consumers over Redis, ours over the same
+
+
+@pytest.fixture(scope="module")
+def theirs_over_redis(folder: Path, redis_server: Process) -> Iterator[tuple[Process, dict[str, Any]]]:
+    hosts = [f"redis://127.0.0.1:{redis_server.port}"]
+    layer = {"BACKEND": CORE, "CONFIG": {"hosts": hosts, "prefix": "mixed"}}
+    with server("daphne", folder, "tests.interop.project.theirs:application", layer) as process:
+        yield process, layer
+
+
+def test_our_group_reaches_their_consumers(theirs_over_redis: tuple[Process, dict[str, Any]]) -> None:
+    process, layer = theirs_over_redis
+    with open_socket(process, "/async/") as one, open_socket(process, "/sync/") as other:
+        for socket in (one, other):
+            socket.send("myself")
+            assert receive(socket) == "to myself"
+        script = (
+            'from raceway import Group; Group("room").send({"type": "room.message", "text": "from ours"})'
+        )
+        run_script(script, layer)
+        for socket in (one, other):
+            assert receive(socket) == "from ours"
 
 
 # Channels' consumers over our memory layer

@@ -228,6 +228,21 @@ async def test_a_failed_receive_is_tried_again(
     assert caplog.text.count("is tried again") == 1
 
 
+async def test_after_a_failure_a_channel_joins_its_groups_again(
+    layer: ForeignLayer, theirs: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreign, "FIRST_RETRY_S", 0)
+    listener = await Listener.open(layer)
+    await layer.group_add("g", listener.name)
+    await theirs._memory.flush()  # a broker that was started anew ...
+    theirs.failures["group_add"] = [ConnectionError("not yet")]
+    theirs.failures["receive"] = [ConnectionError("gone")]
+    await theirs._memory.send(listener.name, {"type": "wakes"})  # ... and says so when it is next asked
+    await until(lambda: len(made(theirs, "group_add")) == 3)
+    await layer.group_send("g", {"type": "back"})
+    assert [await listener.next(), await listener.next()] == [{"type": "wakes"}, {"type": "back"}]
+
+
 # Members
 
 

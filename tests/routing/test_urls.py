@@ -48,6 +48,7 @@ async def test_paths_converters_and_extra_arguments() -> None:
 
 @pytest.mark.parametrize("unrouted", ["/nope/", "/plain", "/plain/x", "//plain/", "/room/x/"])
 async def test_an_unrouted_path_is_refused(unrouted: str) -> None:
+    """V29b"""
     router = URLRouter([path("plain/", note("plain")), path("room/<int:pk>/", note("room"))])
     assert await routed(router, unrouted, extensions={"websocket.http.response": {}}) == 404
     assert await routed(router, unrouted) == "websocket.close"

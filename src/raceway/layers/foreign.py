@@ -124,12 +124,17 @@ class ForeignLayer(ChannelLayer):
     async def _receive_all(self, listener: Listener) -> None:
         """The only pull in the house: hand over what comes to one open channel, until it is closed."""
         retry_s = FIRST_RETRY_S
+        has_failed = False
         listener.lane.listeners += 1
         try:
             while True:
                 try:
+                    if has_failed:
+                        await self._rejoin(listener)
+                        has_failed = False
                     message = await self.layer.receive(listener.channel)
                 except Exception:
+                    has_failed = True
                     self._tell_of_failure(listener.channel)
                     await asyncio.sleep(retry_s * random.uniform(0.5, 1))
                     retry_s = min(2 * retry_s, LONGEST_RETRY_S)
@@ -139,6 +144,11 @@ class ForeignLayer(ChannelLayer):
         finally:
             listener.lane.listeners -= 1
             self._listeners.pop(listener.channel, None)
+
+    async def _rejoin(self, listener: Listener) -> None:
+        """The broker may have been started anew, and know nothing."""
+        for group in list(listener.groups):
+            await listener.lane.add(partial(self._group_add, group, listener.channel), must=True)
 
     def _deliver(self, channel: str, message: dict[str, Any]) -> None:
         part = self._part_of(channel)
