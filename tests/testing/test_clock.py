@@ -104,6 +104,15 @@ async def test_a_timer_that_starts_itself_again_does_not_hold_it_up() -> None:
     assert ran > 1
 
 
+async def test_authorization_that_ends() -> None:
+    with Clock() as clock:
+        async with connect(Slow, scope={"raceway.expires_at": raceways.now() + 60}) as socket:
+            await clock.advance(59)
+            await socket.expect_nothing(0.01)
+            await clock.advance(1)
+            await socket.expect_close(4401)
+
+
 async def test_it_goes_forward_only() -> None:
     with Clock() as clock, pytest.raises(ValueError, match=r"goes forward, not by -1 s"):
         await clock.advance(-1)

@@ -9,11 +9,14 @@ from django.core.signals import request_finished, request_started
 from django.db import close_old_connections
 
 import tests.project  # noqa: F401  Django's settings
+from raceway.consumers import AsyncConsumer
+from raceway.layers import Group
 from raceway.testing import (
     ApplicationCommunicator,
     HttpCommunicator,
     NothingCame,
     WebsocketCommunicator,
+    assert_published,
     connect,
 )
 from tests.testing import consumers
@@ -194,6 +197,19 @@ async def test_a_request() -> None:
 async def test_a_request_to_the_project() -> None:
     response = await HttpCommunicator(None, "GET", "/hello/", headers={"host": "testserver"}).get_response()
     assert (response["status"], response["body"]) == (200, b"hello")
+
+
+async def test_a_consumer_of_a_named_channel() -> None:
+    class Thumbnails(AsyncConsumer):
+        async def make(self, event):
+            await Group("thumbnails").asend({"type": "made", "id": event["id"]})
+
+    communicator = ApplicationCommunicator(Thumbnails, {"type": "channel", "channel": "thumbnails"})
+    with assert_published("thumbnails", {"type": "made", "id": 1}):
+        await communicator.send_input({"type": "make", "id": 1})
+        assert await communicator.receive_nothing(0.01)
+    communicator.stop()
+    await communicator.wait()
 
 
 async def test_requests_close_no_connections_meanwhile() -> None:

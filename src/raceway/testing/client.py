@@ -22,6 +22,8 @@ from raceway.testing.scopes import GivenHeaders, as_headers, websocket_scope
 from raceway.testing.thread import LoopThread, in_loop
 from raceway.types import Event, Headers, Scope
 
+__tracebackhide__ = __unittest = True  # a test that fails shows its own line, not ours
+
 
 def connect(
     application: Any = None,

@@ -20,6 +20,8 @@ from raceway.testing.targets import as_application
 from raceway.threads import in_test
 from raceway.types import Event, Headers, Scope
 
+__tracebackhide__ = __unittest = True  # a test that fails shows its own line, not ours
+
 
 class ApplicationCommunicator:
     """Run ``application`` for one ``scope``, and hold the other end of it.

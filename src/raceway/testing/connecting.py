@@ -19,6 +19,8 @@ from raceway.testing.scopes import HOST
 from raceway.testing.thread import LoopThread, in_either, loop_thread
 from raceway.types import Event, Scope
 
+__tracebackhide__ = __unittest = True  # a test that fails shows its own line, not ours
+
 WAIT_S: Final = 5.0
 """How long a test waits for what must come, in seconds."""
 

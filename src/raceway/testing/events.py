@@ -24,6 +24,8 @@ from raceway.testing.scopes import GivenHeaders, as_headers, http_scope
 from raceway.testing.thread import LoopThread, in_loop
 from raceway.types import Event, Headers
 
+__tracebackhide__ = __unittest = True  # a test that fails shows its own line, not ours
+
 
 def connect_sse(
     application: Any = None,

@@ -15,6 +15,8 @@ from raceway.testing.commits import see_commits
 from raceway.testing.expectations import difference, is_same_json
 from raceway.types import Event
 
+__tracebackhide__ = __unittest = True  # a test that fails shows its own line, not ours
+
 Kind: TypeAlias = Literal["group", "channel"]
 Target: TypeAlias = str | Group | Channel
 Expected: TypeAlias = Any

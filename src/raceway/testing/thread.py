@@ -16,6 +16,8 @@ from asgiref.sync import ThreadSensitiveContext
 
 from raceway.done import DONE
 
+__tracebackhide__ = __unittest = True  # a test that fails shows its own line, not ours
+
 P = ParamSpec("P")
 T = TypeVar("T")
 C = TypeVar("C")

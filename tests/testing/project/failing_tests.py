@@ -4,10 +4,24 @@
 
 from __future__ import annotations
 
+from django.test import SimpleTestCase
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect as open_websocket
 
-from raceway.testing import RacewayLiveServerTestCase
+from raceway.consumers import JsonWebsocketConsumer
+from raceway.testing import RacewayLiveServerTestCase, connect
+
+
+class Hello(JsonWebsocketConsumer):
+    def connect(self):
+        self.accept()
+        self.send_json({"user": "fry"})
+
+
+class Plain(SimpleTestCase):
+    def test_another_message(self):
+        with connect(Hello) as socket:
+            socket.expect_json({"user": "leela"})
 
 
 class Live(RacewayLiveServerTestCase):
