@@ -219,6 +219,18 @@ async def test_a_client_that_was_never_there(open_socket: Open) -> None:
     await socket.end()
 
 
+async def test_one_that_raises_client_disconnected_itself_is_closed(open_socket: Open) -> None:
+    @websocket_consumer
+    async def odd(socket):
+        await socket.accept()
+        raise ClientDisconnected
+
+    socket = open_socket(odd)
+    await socket.connect()
+    assert await socket.next() == {"type": "websocket.close"}
+    await socket.end()
+
+
 # Groups
 
 
@@ -281,6 +293,25 @@ async def test_events_have_no_handler_here(
     socket.say("x")
     assert await socket.text() == "x"
     assert caplog.text.count("listening has no handler for messages of type 'chat.message'") == 1
+
+
+async def test_events_that_are_dropped_make_room(
+    open_socket: Open, layer: MemoryLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    layer.capacity = 2
+
+    @websocket_consumer
+    async def listening(socket):
+        socket.join("room")
+        async for message in socket:
+            await socket.send(message)
+
+    socket = open_socket(listening)
+    await socket.connect()
+    for _ in range(5):
+        await settle()
+        await Group("room").asend({"type": "nobody"})
+    assert "mailbox" not in caplog.text
 
 
 async def test_a_client_message_finds_it_busy(open_socket: Open) -> None:

@@ -89,8 +89,11 @@ async def test_a_stream(open_request: Open) -> None:
     class Stream(AsyncHttpConsumer):
         async def handle(self, body):
             await self.send_headers(headers=[("content-type", "text/plain")])
-            for piece in (b"a", b"b"):
-                await self.send_body(piece, more_body=True)
+            piece = bytearray(b"a")
+            sent = self.send_body(piece, more_body=True)
+            piece[:] = b"changed"  # too late
+            await sent
+            await self.send_body(memoryview(b"b"), more_body=True)
             await self.send_body(b"")
 
     exchange = open_request(Stream)
@@ -245,12 +248,17 @@ async def test_on_error_may_answer(open_request: Open) -> None:
     await exchange.end()
 
 
-async def test_what_the_server_says_of_a_response_that_nobody_awaited_is_not_lost(open_request: Open) -> None:
-    class Hasty(HttpConsumer):
+@pytest.mark.parametrize("kind", ["async def", "def"])
+async def test_what_the_server_says_of_a_response_that_nobody_awaited_is_not_lost(kind: str) -> None:
+    class Sync(HttpConsumer):
         def handle(self, body):
             self.send_response(200, b"")
 
-    exchange = Exchange(Hasty)
+    class Async(HttpConsumer):
+        async def handle(self, body):
+            self.send_response(200, b"")
+
+    exchange = Exchange(Async if kind == "async def" else Sync)
     exchange.send_error = ZeroDivisionError()
     exchange.start()
     with pytest.raises(ZeroDivisionError):
@@ -367,6 +375,28 @@ async def test_a_group_can_end_it(open_request: Open, begins: bool) -> None:
     assert Poll.log == ["cancelled", "disconnect"]
 
 
+@pytest.mark.parametrize("begins", [True, False])
+async def test_what_a_group_ends_is_sent_also_to_a_slow_client(begins: bool) -> None:
+    class Poll(Posting):
+        groups = ["polls"]
+
+        async def handle(self, body):
+            if begins:
+                await self.send_headers()
+
+    exchange = Exchange(Poll).start()
+    if begins:
+        await exchange.begun()
+    await settle()
+    exchange.may_send.clear()
+    await Group("polls").asend({"type": "websocket.close"})
+    await settle()
+    assert not exchange.task.done()
+    exchange.may_send.set()
+    await exchange.end()
+    assert exchange.sent[-1]["body"] == (b"" if begins else b"Forbidden\n")
+
+
 async def test_it_ends_with_its_authorization(open_request: Open) -> None:
     class Poll(Posting):
         async def handle(self, body): ...
@@ -424,6 +454,37 @@ async def test_a_client_that_leaves_within_its_body_is_not_handled(open_request:
     exchange.leave()
     await exchange.end()
     assert Upload.log == ["disconnect"]
+
+
+async def test_a_client_that_leaves_before_it_is_handled(open_request: Open) -> None:
+    class Late(Noting):
+        async def handle(self, body):
+            self.log.append("handle")
+
+    exchange = open_request(Late)
+    exchange.leave()
+    await exchange.end()
+    assert Late.log == ["disconnect"]
+
+
+async def test_a_handler_that_saw_its_client_leave_owes_no_response(open_request: Open) -> None:
+    left = asyncio.Event()
+
+    class Attentive(Noting):
+        disconnect_grace_s = 60
+
+        async def handle(self, body):
+            self.log.append("began")
+            await left.wait()
+            assert self.closed
+
+    exchange = open_request(Attentive)
+    await until(lambda: Attentive.log)
+    exchange.leave()
+    await settle()
+    left.set()
+    await exchange.end()
+    assert Attentive.log == ["began", "disconnect"]
 
 
 async def test_a_client_that_was_never_there(open_request: Open) -> None:

@@ -168,6 +168,21 @@ async def test_without_groups_no_layer_is_needed(open_socket: Open) -> None:
     await socket.goodbye()
 
 
+async def test_a_layer_that_fails_leaves_no_task(
+    open_socket: Open, layer: MemoryLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(layer, "open", fail)
+    before = asyncio.all_tasks()
+    socket = open_socket(AsyncWebsocketConsumer)
+    socket.start()
+    with pytest.raises(ZeroDivisionError):
+        await socket.end()
+    assert asyncio.all_tasks() == before
+
+
 async def test_groups_is_not_one_name(open_socket: Open) -> None:
     class Mistaken(AsyncWebsocketConsumer):
         groups = "room"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from raceway import Group, clock
+from raceway import Channel, Group, clock
 from raceway.consumers import SseConsumer
 from raceway.errors import AcceptConnection, ClientDisconnected, DenyConnection
 from raceway.layers.memory import MemoryLayer
@@ -258,6 +258,27 @@ async def test_a_group_and_the_authorization_end_it(open_stream: Open) -> None:
     assert Quiet.log == [("disconnect", True)] * 2
 
 
+async def test_nothing_follows_the_end(open_stream: Open, layer: MemoryLayer) -> None:
+    go_on = asyncio.Event()
+
+    class Slow(Stream):
+        async def headline(self, event):
+            await self.close()
+
+        async def disconnect(self):
+            self.log.append(self.channel_name)
+            await go_on.wait()
+
+    exchange = await accepted(open_stream(Slow))
+    await Group("news").asend({"type": "headline"})
+    await until(lambda: Slow.log)
+    await Channel(Slow.log[0]).asend({"text": "late"})
+    await settle()
+    go_on.set()
+    await exchange.end()
+    assert exchange.sent == [{"type": "http.response.body", "body": b"", "more_body": False}]
+
+
 # Refusals
 
 
@@ -309,6 +330,20 @@ async def test_other_methods_are_405(open_stream: Open, method: str) -> None:
 async def test_who_cannot_read_it_is_told(open_stream: Open, accept: bytes, status: int) -> None:
     exchange = open_stream(SseConsumer, "GET", (b"accept", accept))
     assert (await exchange.begun())[0] == status
+
+
+async def test_a_body_is_not_read(open_stream: Open) -> None:
+    class Quiet(Stream): ...
+
+    exchange = Exchange(Quiet)
+    exchange.upload(b"x", more_body=True)
+    exchange.upload(b"y")
+    exchange.start(None)
+    await accepted(exchange)
+    await settle()
+    exchange.leave()
+    await exchange.end()
+    assert Quiet.log == [("disconnect", True)]
 
 
 # The end

@@ -171,5 +171,5 @@ class Socket(WebsocketConnection):
         await self._function(self)
 
     def _accept_if_needed(self) -> None:
-        if not self._runtime.is_accepted and not self.closed:
+        if not self._runtime.is_accepted:
             self.accept()

@@ -94,7 +94,7 @@ class EventStreamRuntime(ResponseRuntime):
         super()._require_turn(event)
 
     def _send_here(self, event: Event) -> Awaitable[None]:
-        if event["type"] == "http.response.start" and event["status"] == 200:
+        if event["type"] == "http.response.start":
             self.start_beats()
         return super()._send_here(event)
 
