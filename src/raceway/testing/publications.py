@@ -120,10 +120,12 @@ def published() -> Iterator[Published]:
 def assert_published(
     target: Target, expected: Expected = ..., times: int | None = None
 ) -> Iterator[Published]:
-    """The code in the ``with`` block sends this; see ``Published.assert_published``::
+    """The code in the ``with`` block sends this; see ``Published.assert_published``.
 
-    with assert_published("articles", {"type": "article.saved", "title": "Robots"}):
-        article.save()
+    ::
+
+        with assert_published("articles", {"type": "article.saved", "title": "Robots"}):
+            article.save()
     """
     with published() as sent:
         yield sent
