@@ -323,6 +323,12 @@ def test_sync_code_may_call_async_code() -> None:
         socket.expect_text("True")
 
 
+async def test_plain_code_in_a_coroutine_is_refused() -> None:
+    """It would hold up the event loop."""
+    with pytest.raises(RuntimeError, match="write: async with"), connect(consumers.Echo):
+        pass
+
+
 async def test_a_bare_consumer_finds_the_user_in_its_scope() -> None:
     class Whoami(AsyncWebsocketConsumer):
         async def connect(self):

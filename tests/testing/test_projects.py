@@ -62,7 +62,7 @@ def test_what_fails_says_why() -> None:
 def test_with_pytest() -> None:
     ran = run_pytest("-c", "tests/testing/project/pytest.ini", "tests/testing/project")
     assert ran.returncode == 0, ran.stdout
-    assert "16 passed" in ran.stdout
+    assert "18 passed" in ran.stdout
 
 
 def test_without_django(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from raceway.testing.expectations import describe
 from raceway.testing.login import sign_in
 from raceway.testing.nothing import NothingCame
 from raceway.testing.scopes import HOST
-from raceway.testing.thread import LoopThread, in_either, loop_thread
+from raceway.testing.thread import LoopThread, in_either, is_loop_running, loop_thread
 from raceway.types import Event, Scope
 
 __tracebackhide__ = __unittest = True  # a test that fails shows its own line, not ours
@@ -84,6 +84,8 @@ class Connecting(ABC, Generic[ClientT, SyncT]):
             await self._abandon()  # the test has failed already: what it said is to be read
 
     def __enter__(self) -> SyncT:
+        if is_loop_running():
+            raise RuntimeError("In an async def test, write: async with connect(...) as socket.")
         self._thread = self._stack.enter_context(loop_thread())
         try:
             return self._for_plain_test(self._thread.run(self.__aenter__()), self._thread)

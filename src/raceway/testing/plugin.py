@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from inspect import isasyncgenfunction, iscoroutinefunction, unwrap
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -88,14 +89,25 @@ _shared: pytest.StashKey[SharedTransaction] = pytest.StashKey()
 
 
 def _share_transaction(item: pytest.Item) -> None:
-    if "django.db" not in sys.modules or not is_django_ready():
-        return
     shared = item.stash.get(_shared, None)
     if shared is None:
+        if "django.db" not in sys.modules or not is_django_ready() or not _is_async(item):
+            return
         from raceway.testing.database import SharedTransaction
 
         shared = item.stash[_shared] = SharedTransaction()
     shared.share()
+
+
+def _is_async(item: pytest.Item) -> bool:
+    """Whether a test, or one of its fixtures, runs in an event loop."""
+    fixtures = getattr(item, "_fixtureinfo", None)
+    functions = [getattr(item, "obj", None)]
+    if fixtures is not None:
+        functions.extend(one[-1].func for one in fixtures.name2fixturedefs.values())
+    return any(
+        iscoroutinefunction(one) or isasyncgenfunction(one) for one in map(unwrap, filter(None, functions))
+    )
 
 
 @pytest.hookimpl(wrapper=True)

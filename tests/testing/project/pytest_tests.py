@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import connection, transaction
 from websockets.asyncio.client import connect as open_websocket
 from websockets.sync.client import connect as open_websocket_sync
 
@@ -43,6 +43,15 @@ async def test_async_tests_see_the_consumers_rows(raceway_connect, leela, fry, p
         await socket.send_json({"new": "bender"})
         await socket.expect_json({"people": 3})
     assert await User.objects.acount() == 3
+
+
+def test_async_fixtures_of_plain_tests(fry):
+    assert User.objects.get() == fry
+
+
+@pytest.mark.django_db
+def test_connections_of_plain_tests_stay_their_own():
+    assert not connection.allow_thread_sharing
 
 
 @pytest.mark.django_db
