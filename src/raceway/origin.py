@@ -31,8 +31,9 @@ class OriginValidator(ConnectMiddleware):
     """Refuse handshakes from other pages than those of ``allowed_origins``, with 403.
 
     An entry is ``"example.com"``, ``".example.com"`` (with its subdomains), ``"example.com:3000"`` (this port only),
-    ``"https://example.com:8443"`` (this scheme and port only), or ``"*"``, which checks nothing. A handshake without an origin, which no
-    browser makes, is refused unless ``allow_missing_origin`` (default: ``RACEWAY["ALLOW_MISSING_ORIGIN"]``).
+    ``"https://example.com:8443"`` (this scheme and port only), or ``"*"``, which checks nothing. A handshake without an
+    origin, which no browser makes, is refused unless ``allow_missing_origin`` (default:
+    ``RACEWAY["ALLOW_MISSING_ORIGIN"]``).
     """
 
     def __init__(
