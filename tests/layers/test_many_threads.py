@@ -91,11 +91,11 @@ def test_receivers_that_give_up_all_the_time_lose_nothing(layer: MemoryLayer) ->
 
 
 def test_loops_come_and_go_while_threads_publish(layer: MemoryLayer) -> None:
-    stop = threading.Event()
+    visitors_left: list[bool] = []
 
     def publish() -> int:
         number = 0
-        while not stop.is_set():
+        while len(visitors_left) < 2:
             number += 1
             Group("g").send({"n": number})
             Group("g").broadcast("text")
@@ -127,15 +127,12 @@ def test_loops_come_and_go_while_threads_publish(layer: MemoryLayer) -> None:
         return heard
 
     def visits() -> list[list[int]]:
-        return [asyncio.run(visit()) for _ in range(20)]
-
-    def visits_and_stop() -> list[list[int]]:
         try:
-            return visits()
+            return [asyncio.run(visit()) for _ in range(20)]
         finally:
-            stop.set()
+            visitors_left.append(True)
 
-    *_, some, others = run_all(publish, publish, visits, visits_and_stop)
+    *_, some, others = run_all(publish, publish, visits, visits)
     for heard in [*some, *others]:
         assert len(heard) >= 5
     Group("g").discard("named")

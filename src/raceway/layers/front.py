@@ -290,10 +290,10 @@ class ChannelLayer(ABC):
     @property
     def full_count(self) -> int:
         """Messages that found their channel, or the mailbox of their connection, full in this process."""
-        live = sum(
+        live_count = sum(
             part.registry.full_count for part in self._live_parts()
-        )  # first: it notes those that ended
-        return self._full_count + live
+        )  # first: it notes what has ended
+        return self._full_count + live_count
 
     def capacity_of(self, channel: str) -> int:
         """How many messages may wait in ``channel``."""
