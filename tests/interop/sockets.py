@@ -18,9 +18,13 @@ WAIT_S = 10.0
 
 
 @contextmanager
-def open_socket(process: Process, path: str) -> Iterator[ClientConnection]:
+def open_socket(
+    process: Process, path: str, headers: dict[str, str] | None = None
+) -> Iterator[ClientConnection]:
     address = f"ws://127.0.0.1:{process.port}{path}"
-    with connect(address, open_timeout=WAIT_S, max_size=None, proxy=None) as socket:
+    with connect(
+        address, open_timeout=WAIT_S, max_size=None, proxy=None, additional_headers=headers
+    ) as socket:
         yield socket
 
 

@@ -140,6 +140,18 @@ def test_server_sent_events(running: Process) -> None:
                 count = receive(watcher)
 
 
+def test_the_session_of_a_page_and_headers_of_the_handshake(running: Process) -> None:
+    with request(running, "GET", "/remember/zoidberg/") as response:
+        cookie = response.getheader("Set-Cookie", "").partition(";")[0]
+    with open_socket(running, "/remembered/", {"Cookie": cookie}) as socket:
+        assert receive(socket) == "zoidberg"
+        assert socket.response is not None
+        served_by = socket.response.headers.get("X-Served-By")
+        assert served_by == (None if running.name in ("daphne", "granian") else "raceway")  # V3
+    with open_socket(running, "/remembered/") as socket:
+        assert receive(socket) == "None"
+
+
 def test_django_and_another_framework(running: Process) -> None:
     with request(running, "GET", "/hello/") as response:
         assert (response.status, response.read()) == (200, b"hello")

@@ -66,6 +66,12 @@ class Watcher(AsyncWebsocketConsumer):
         await self.send(str(await Group("room").acount()))
 
 
+class Remembering(AsyncWebsocketConsumer):
+    async def connect(self):
+        await self.accept(headers=[(b"x-served-by", b"raceway")])
+        await self.send(str(await self.scope["session"].aget("name")))
+
+
 class Refusing(AsyncWebsocketConsumer):
     async def connect(self):
         await self.close()

@@ -8,6 +8,7 @@ websocket_urlpatterns = [
     path("room/", consumers.Room.as_asgi()),
     path("sync/", consumers.SyncRoom.as_asgi()),
     path("watch/", consumers.Watcher.as_asgi()),
+    path("remembered/", consumers.Remembering.as_asgi()),
     path("refused/", consumers.Refusing.as_asgi()),
     path("function/<slug:name>/", consumers.function),
     path("nested/", URLRouter([path("echo/", consumers.Echo.as_asgi())])),

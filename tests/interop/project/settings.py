@@ -4,7 +4,9 @@ import os
 SECRET_KEY = "a key for tests"
 ALLOWED_HOSTS = ["*"]
 USE_TZ = True
-INSTALLED_APPS = ["raceway"]
+INSTALLED_APPS = ["raceway", "django.contrib.sessions"]
+MIDDLEWARE = ["django.contrib.sessions.middleware.SessionMiddleware"]
+SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 ROOT_URLCONF = "tests.interop.project.urls"
 RACEWAY = {"ALLOW_MISSING_ORIGIN": True}
 CHANNEL_LAYERS = {

@@ -1,4 +1,13 @@
 from django.http import HttpResponse
 from django.urls import path
 
-urlpatterns = [path("hello/", lambda request: HttpResponse("hello"))]
+
+def remember(request, name):
+    request.session["name"] = name
+    return HttpResponse("remembered")
+
+
+urlpatterns = [
+    path("hello/", lambda request: HttpResponse("hello")),
+    path("remember/<str:name>/", remember),
+]
