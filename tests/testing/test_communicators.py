@@ -19,6 +19,7 @@ from raceway.testing import (
     assert_published,
     connect,
 )
+from raceway.testing.communicators import UNREAD_EVENTS
 from tests.testing import consumers
 
 
@@ -82,6 +83,24 @@ async def test_every_call_raises_what_the_application_raised() -> None:
     with pytest.raises(ZeroDivisionError):
         communicator.stop()
     communicator.stop(exceptions=False)
+
+
+async def test_who_sends_without_end_waits() -> None:
+    sent = 0
+
+    async def floods(scope, receive, send):
+        nonlocal sent
+        while sent < UNREAD_EVENTS + 20:
+            await send({"type": "drop"})
+            sent += 1
+
+    communicator = ApplicationCommunicator(floods, {"type": "test"})
+    await communicator.receive_output()
+    assert UNREAD_EVENTS - 1 <= sent <= UNREAD_EVENTS
+    await communicator.receive_output()
+    assert not communicator.has_ended
+    await communicator.send_input({"type": "test.disconnect"})
+    await communicator.wait()
 
 
 async def test_stop_cancels() -> None:

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from contextvars import copy_context
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 from raceway.json import decode_json, encode_json
 from raceway.testing.database import keep_connections
@@ -21,6 +21,10 @@ from raceway.threads import in_test
 from raceway.types import Event, Headers, Scope
 
 __tracebackhide__ = __unittest = True  # a test that fails shows its own line, not ours
+
+
+UNREAD_EVENTS: Final = 10_000
+"""Events that a test has not read yet; an application that sends more waits, as for a slow client."""
 
 
 class ApplicationCommunicator:
@@ -38,6 +42,8 @@ class ApplicationCommunicator:
         self._output: deque[Event] = deque()
         self._came_in = asyncio.Event()
         self._came_out = asyncio.Event()
+        self._went_out = asyncio.Event()
+        self._has_left = False
         self._task: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
         self._failed_at: TracebackType | None = None
@@ -48,6 +54,9 @@ class ApplicationCommunicator:
         self._raise_failure()
         self._input.append(message)
         self._came_in.set()
+        if str(message.get("type")).endswith(".disconnect"):
+            self._has_left = True
+            self._went_out.set()
 
     async def receive_output(self, timeout: float = 1) -> Event:
         """Wait for the next event that the application sends, ``timeout`` seconds at most.
@@ -59,6 +68,7 @@ class ApplicationCommunicator:
         if not self._output:
             self._raise_failure()
             raise NothingCame("The application has ended: it sends nothing more.")
+        self._went_out.set()
         return self._output.popleft()
 
     async def receive_nothing(self, timeout: float = 0.1, interval: float = 0.01) -> bool:
@@ -132,7 +142,11 @@ class ApplicationCommunicator:
         return self._input.popleft()
 
     async def _send(self, event: Event) -> None:
-        self._output.append(dict(event))
+        while len(self._output) >= UNREAD_EVENTS and not self._has_left:
+            self._went_out.clear()
+            await self._went_out.wait()
+        if len(self._output) < UNREAD_EVENTS:
+            self._output.append(dict(event))
         self._came_out.set()
 
     async def _has_output(self, timeout: float) -> bool:

@@ -114,7 +114,7 @@ class Connecting(ABC, Generic[ClientT, SyncT]):
     async def _ask(self, expected: str) -> Event:
         if self._sign is not None:
             await sync_to_async(self._sign)()
-        await self._communicator.send_input(self.first)
+        await self._communicator.send_input({**self.first})
         try:
             return await self._communicator.receive_output(self._timeout_s)
         except NothingCame as nothing:
