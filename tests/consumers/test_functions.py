@@ -231,6 +231,24 @@ async def test_one_that_raises_client_disconnected_itself_is_closed(open_socket:
     await socket.end()
 
 
+async def test_the_session_is_saved_when_the_handshake_is_over_and_at_the_end(open_socket: Open) -> None:
+    saved: list[str] = []
+
+    async def save() -> None:
+        saved.append("saved")
+
+    socket = open_socket(echo, **{"raceway.save": save})
+    await socket.connect()
+    await settle()
+    assert saved == ["saved"]
+    for _ in range(2):
+        socket.say("x")
+        await socket.text()
+    assert saved == ["saved"]
+    await socket.goodbye()
+    assert saved == ["saved", "saved"]
+
+
 # Groups
 
 

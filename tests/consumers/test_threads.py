@@ -14,11 +14,18 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.test import override_settings
 
 from raceway import Group
-from raceway.consumers import AsyncWebsocketConsumer, JsonWebsocketConsumer, WebsocketConsumer
+from raceway.consumers import (
+    AsyncWebsocketConsumer,
+    HttpConsumer,
+    JsonWebsocketConsumer,
+    SseConsumer,
+    WebsocketConsumer,
+)
 from raceway.errors import ClientDisconnected, InvalidMessage
 from raceway.threads import LentThread, expect_no_call, in_test, shared_pool
 from tests.consumers.conftest import Open
 from tests.consumers.driver import until
+from tests.consumers.exchange import Exchange
 
 
 async def test_everything_can_be_done_from_a_thread_and_in_order(open_socket: Open) -> None:
@@ -427,3 +434,53 @@ async def test_in_the_test_kit_nobody_is_lent_a_thread(open_socket: Open) -> Non
     assert not accepted["subprotocol"].startswith("raceway-sync")
     await socket.goodbye()
     assert (await open_socket(Sync).connect())["subprotocol"].startswith("raceway-sync")
+
+
+async def test_low_level_hooks_may_be_def_and_call_super(open_socket: Open) -> None:
+    log: list[Any] = []
+
+    class Low(WebsocketConsumer):
+        def websocket_connect(self, event):
+            super().websocket_connect(event)
+            log.append("connected")
+
+        def connect(self):
+            log.append("connect")
+            self.accept()
+
+        def websocket_receive(self, event):
+            super().websocket_receive(event)
+
+        async def receive(self, text_data=None, bytes_data=None):
+            await self.send(text_data)
+
+        def websocket_disconnect(self, event):
+            super().websocket_disconnect(event)
+
+        def disconnect(self, code):
+            log.append(code)
+
+    socket = open_socket(Low)
+    assert await socket.connect() == {"type": "websocket.accept"}
+    socket.say("x")
+    assert await socket.text() == "x"
+    await socket.goodbye(1001)
+    assert log == ["connect", "connected", 1001]
+
+
+@pytest.mark.parametrize("kind", [HttpConsumer, SseConsumer])
+async def test_so_may_those_of_requests(kind: Any) -> None:
+    class Low(kind):
+        def http_request(self, event):
+            super().http_request(event)
+
+        async def connect(self):
+            await self.accept()
+            await self.close()
+
+        async def handle(self, body):
+            await self.send_response(200, body)
+
+    exchange = Exchange(Low).start()
+    assert (await exchange.begun())[0] == 200
+    await exchange.end()

@@ -93,7 +93,7 @@ class Consumer:
         raise error
 
     @property
-    def _code(self) -> Any:
+    def _written_code(self) -> Any:
         """What was written for this connection, by which log records name it."""
         return type(self)
 
@@ -105,14 +105,19 @@ class Consumer:
             )
         return self.channel_layer
 
-    def _call(self, hook: str, *args: Any, **kwargs: Any) -> Awaitable[Any]:
+    def _call_hook(self, hook: str, *args: Any, **kwargs: Any) -> Awaitable[Any]:
         """Call a hook as its kind wants; from a handler's own thread, directly."""
         runtime = self._runtime
         if get_ident() == runtime.thread:
             return runtime.hooks[hook](self, *args, **kwargs)
         result = getattr(self, hook)(*args, **kwargs)
-        if isinstance(result, Coroutine):
-            async_to_sync(_wait)(result)
+        return self._finish_hook(result) if isinstance(result, Coroutine) else DONE
+
+    def _finish_hook(self, coroutine: Coroutine[Any, Any, Any]) -> Awaitable[Any]:
+        """What a hook returns that has to wait: from a handler's own thread, ``super().hook()`` has done it."""
+        if get_ident() == self._runtime.thread:
+            return coroutine
+        async_to_sync(_wait)(coroutine)
         return DONE
 
 

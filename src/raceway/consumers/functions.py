@@ -112,12 +112,13 @@ class Socket(WebsocketConnection):
     _runtimes = {"websocket": FunctionRuntime}
 
     _runtime: FunctionRuntime
+    _is_saved = False
 
     def __init__(self, function: Function) -> None:
         self._function = function
 
     @property
-    def _code(self) -> Any:
+    def _written_code(self) -> Any:
         return self._function
 
     @property
@@ -129,6 +130,9 @@ class Socket(WebsocketConnection):
     async def receive(self) -> str | bytes:
         """The client's next message. Raises ``ClientDisconnected`` when the connection has ended."""
         self._accept_if_needed()
+        if not self._is_saved:  # the handshake is over
+            self._is_saved = True
+            await self._runtime.save()
         return await self._runtime.next_message()
 
     def __aiter__(self) -> Socket:

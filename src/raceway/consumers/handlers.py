@@ -87,7 +87,7 @@ def handlers_of(cls: type) -> Handlers:
 def drop_unknown(consumer: Any, event: Any) -> Awaitable[Any]:
     """What happens to a message that nobody handles: each type is logged once."""
     kind = repr(event.get("type"))
-    code = consumer._code
+    code = consumer._written_code
     if (code, kind) not in _unknown_types and len(_unknown_types) < UNKNOWN_TYPES:
         _unknown_types.add((code, kind))
         logger.warning(

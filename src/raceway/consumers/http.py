@@ -32,7 +32,7 @@ class HttpConsumer(Consumer):
     """The most of a request's body that is collected, else 413; ``None``: ``DATA_UPLOAD_MAX_MEMORY_SIZE``."""
 
     _runtime: ResponseRuntime
-    _body: bytearray | None = None
+    _received_body: bytearray | None = None
 
     # To override
 
@@ -67,23 +67,26 @@ class HttpConsumer(Consumer):
 
     # The events as ASGI has them
 
-    async def http_request(self, event: Event) -> None:
+    def http_request(self, event: Event) -> Awaitable[Any]:
+        return self._finish_hook(self._collect_body(event))
+
+    async def _collect_body(self, event: Event) -> None:
         body: bytes | bytearray = event.get("body", b"")
-        if self._body is not None:
-            self._body += body
-            body = self._body
+        if self._received_body is not None:
+            self._received_body += body
+            body = self._received_body
         if self._is_too_large(len(body)):
             for answer in small_response(413, "The request's body is too large."):
                 self._runtime.send(answer)
         elif event.get("more_body", False):
-            self._body = bytearray(body) if self._body is None else self._body
+            self._received_body = bytearray(body) if self._received_body is None else self._received_body
         else:
-            self._body = None
-            await self._call("handle", bytes(body))
+            self._received_body = None
+            await self._call_hook("handle", bytes(body))
             self._require_response()
 
     def http_disconnect(self, event: Event) -> Awaitable[Any]:
-        return self._call("disconnect")
+        return self._call_hook("disconnect")
 
     def _is_too_large(self, size_bytes: int) -> bool:
         limit_bytes: int | None = self.max_body_bytes

@@ -150,7 +150,7 @@ class SseConsumer(Consumer):
         """Begin the stream, with more response headers if given."""
         fields = {**STREAM_HEADERS, **dict(encode_headers(headers))}
         self._runtime.send({"type": "http.response.start", "status": 200, "headers": list(fields.items())})
-        return self._send(COMMENT)  # servers and proxies keep a head until something follows it
+        return self._send_chunk(COMMENT)  # servers and proxies keep a head until something follows it
 
     def send(
         self,
@@ -170,7 +170,7 @@ class SseConsumer(Consumer):
             raise TypeError(
                 f"An event is text, not {type(data).__qualname__}: send_json() sends other values."
             )
-        return self._send(encode_event(data, event=event, event_id=id, retry_ms=retry_ms))
+        return self._send_chunk(encode_event(data, event=event, event_id=id, retry_ms=retry_ms))
 
     def send_json(
         self,
@@ -187,21 +187,24 @@ class SseConsumer(Consumer):
         """End the stream, or refuse it with 403 if it has not been accepted."""
         if self._runtime.is_started:
             return self._runtime.send(END)
-        return self._refuse(403, "Forbidden")
+        return self._refuse_request(403, "Forbidden")
 
     # The events as ASGI has them
 
-    async def http_request(self, event: Event) -> None:
+    def http_request(self, event: Event) -> Awaitable[Any]:
+        return self._finish_hook(self._answer_request())
+
+    async def _answer_request(self) -> None:
         if self._has_asked:
             return  # a body, which nobody reads
         if self.scope["method"] != "GET":
-            self._refuse(405, "A stream of events is served here: use GET.", (b"allow", b"GET"))
+            self._refuse_request(405, "A stream of events is served here: use GET.", (b"allow", b"GET"))
         elif not _accepts_stream(self.scope["headers"]):
-            self._refuse(406, "A stream of events is served here: accept text/event-stream.")
+            self._refuse_request(406, "A stream of events is served here: accept text/event-stream.")
         else:
             self._has_asked = True
             try:
-                await self._call("connect")
+                await self._call_hook("connect")
             except AcceptConnection:
                 self.accept()
             except DenyConnection:
@@ -209,12 +212,12 @@ class SseConsumer(Consumer):
             await self._runtime.save()
 
     def http_disconnect(self, event: Event) -> Awaitable[Any]:
-        return self._call("disconnect") if self._has_asked else DONE
+        return self._call_hook("disconnect") if self._has_asked else DONE
 
-    def _send(self, body: bytes) -> Awaitable[None]:
+    def _send_chunk(self, body: bytes) -> Awaitable[None]:
         return self._runtime.send({"type": "http.response.body", "body": body, "more_body": True})
 
-    def _refuse(self, status: int, text: str, *headers: tuple[bytes, bytes]) -> Awaitable[None]:
+    def _refuse_request(self, status: int, text: str, *headers: tuple[bytes, bytes]) -> Awaitable[None]:
         start, body = small_response(status, text, *headers)
         self._runtime.send(start)
         return self._runtime.send(body)

@@ -101,9 +101,12 @@ class WebsocketConsumer(WebsocketConnection):
 
     # The events as ASGI has them
 
-    async def websocket_connect(self, event: Event) -> None:
+    def websocket_connect(self, event: Event) -> Awaitable[Any]:
+        return self._finish_hook(self._shake_hands())
+
+    async def _shake_hands(self) -> None:
         try:
-            await self._call("connect")
+            await self._call_hook("connect")
         except AcceptConnection:
             await self.accept()
         except DenyConnection:
@@ -113,11 +116,11 @@ class WebsocketConsumer(WebsocketConnection):
     def websocket_receive(self, event: Event) -> Awaitable[Any]:
         text = event.get("text")
         if text is not None:
-            return self._call("receive", text_data=text)
-        return self._call("receive", bytes_data=event.get("bytes"))
+            return self._call_hook("receive", text_data=text)
+        return self._call_hook("receive", bytes_data=event.get("bytes"))
 
     def websocket_disconnect(self, event: Event) -> Awaitable[Any]:
-        return self._call("disconnect", event.get("code", 1005))
+        return self._call_hook("disconnect", event.get("code", 1005))
 
 
 class JsonWebsocketConsumer(WebsocketConsumer):
@@ -160,7 +163,7 @@ class JsonWebsocketConsumer(WebsocketConsumer):
             raise MalformedMessage(f"The message is not JSON: {error}", INVALID_DATA) from error
         if isinstance(content, Awaitable):
             return self._receive_decoded(content, kwargs)
-        return self._call("receive_json", content, **kwargs)
+        return self._call_hook("receive_json", content, **kwargs)
 
     async def _send_encoded(self, text: Awaitable[str], close: bool | int) -> None:
         await self.send(await text, close=close)
@@ -170,7 +173,7 @@ class JsonWebsocketConsumer(WebsocketConsumer):
             decoded = await content
         except ValueError as error:
             raise MalformedMessage(f"The message is not JSON: {error}", INVALID_DATA) from error
-        await self._call("receive_json", decoded, **kwargs)
+        await self._call_hook("receive_json", decoded, **kwargs)
 
 
 class AsyncWebsocketConsumer(WebsocketConsumer):
