@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
 import threading
@@ -54,6 +55,16 @@ def test_a_process_without_a_database_is_left_alone() -> None:
         "print(after_commit(print), 'django' in sys.modules)"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["False", "False"]
+
+
+def test_a_process_without_settings_is_left_alone() -> None:
+    code = (
+        "import os, django.db; del os.environ['DJANGO_SETTINGS_MODULE']; from raceway.database import *; "
+        "close_old_connections(); close_used_up_connections(); print(after_commit(print))"
+    )
+    environ = {**os.environ, "DJANGO_SETTINGS_MODULE": "no.such"}
+    done = subprocess.check_output([sys.executable, "-c", code], text=True, env=environ)
+    assert done.split() == ["False"]
 
 
 def open_connection(answer: str = "open") -> str:

@@ -62,7 +62,7 @@ def close_old_connections() -> None:
     Django does this around each HTTP request; a handler's thread needs it after each call. A process that has
     not touched the database is left alone.
     """
-    if "django.db" in sys.modules:
+    if _may_be_used():
         from django import db
 
         db.close_old_connections()
@@ -74,7 +74,7 @@ def close_used_up_connections() -> None:
 
     Django closes connections at the end of each request, and most handlers are shorter than opening one.
     """
-    if "django.db" in sys.modules:
+    if _may_be_used():
         from django.db import connections
 
         for connection in connections.all(initialized_only=True):
@@ -92,6 +92,18 @@ def _is_fresh(connection: BaseDatabaseWrapper) -> bool:
     )
 
 
+def _may_be_used() -> bool:
+    """Whether this process can have opened a database: it has loaded Django's, and its settings.
+
+    Routes need ``django.urls``, which loads ``django.db`` also where nobody has settings.
+    """
+    if "django.db" not in sys.modules:
+        return False
+    from django.conf import settings
+
+    return settings.configured
+
+
 class Waiting(partial[None]):
     """A call that waits for a commit; the test kit knows it by its class."""
 
@@ -102,7 +114,7 @@ def after_commit(call: Callable[[], None]) -> bool:
     The transaction that a Django ``TestCase`` wraps around a test does not count: it never commits. With
     transactions open on several databases, the first one in ``DATABASES`` decides.
     """
-    if "django.db" not in sys.modules:
+    if not _may_be_used():
         return False
     from django.db import connections
 
