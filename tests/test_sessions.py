@@ -7,11 +7,12 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.exceptions import SessionInterrupted
-from django.db import connections
+from django.db import connection, connections
 from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
 
 from raceway.consumers import AsyncWebsocketConsumer, WebsocketConsumer
-from raceway.sessions import CookieMiddleware, SessionMiddleware, SessionMiddlewareStack
+from raceway.sessions import CookieMiddleware, SessionMiddleware, SessionMiddlewareStack, read_session
 from tests.consumers.driver import Socket
 from tests.project.database import Session, migrate
 from tests.routing.calls import call, note
@@ -365,3 +366,59 @@ async def test_a_socket_that_changes_nothing_saves_nothing(session_key: str) -> 
     await SessionStore(session_key).adelete()
     await socket.goodbye()
     assert await sync_to_async(stored)(session_key) == {}
+
+
+# The shorter way to a session
+
+
+@pytest.mark.parametrize("use_tz", [True, False])
+def test_it_reads_what_djangos_store_reads(session_key: str, use_tz: bool) -> None:
+    with override_settings(USE_TZ=use_tz):
+        session = SessionStore(session_key)
+        read_session(session)
+        assert session._session_cache == {"fruit": "apple"}
+        assert not session.modified
+
+
+def test_it_is_one_query_whose_words_are_djangos(session_key: str) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        session = SessionStore(session_key)
+        read_session(session)
+        assert session["fruit"] == "apple"
+    [ours] = queries
+    with CaptureQueriesContext(connection) as queries:
+        SessionStore(session_key).load()
+    [djangos] = queries
+    for condition in ours["sql"].partition(" WHERE ")[2].strip("()").split(" AND "):
+        assert condition.partition("20")[0] in djangos["sql"]  # as far as the time, which is another one
+    assert f"'{session_key}'" in ours["sql"]
+
+
+@pytest.mark.parametrize("key", [None, "nosuchsession"])
+def test_one_that_is_not_there_is_left_to_django(key: str | None) -> None:
+    migrate()
+    session = SessionStore(key)
+    read_session(session)
+    assert not hasattr(session, "_session_cache")
+    assert session.get("fruit") is None
+    assert session.session_key is None
+
+
+def test_one_that_has_expired_is_not_there() -> None:
+    key = saved_session(fruit="apple", _session_expiry=-1)
+    session = SessionStore(key)
+    read_session(session)
+    assert not hasattr(session, "_session_cache")
+
+
+def test_one_of_another_store_and_one_that_was_read_are_left_alone(session_key: str) -> None:
+    class Mine(SessionStore):
+        pass
+
+    session = Mine(session_key)
+    read_session(session)
+    assert not hasattr(session, "_session_cache")
+    session = SessionStore(session_key)
+    session["fruit"] = "plum"
+    read_session(session)
+    assert session["fruit"] == "plum"
