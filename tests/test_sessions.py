@@ -422,3 +422,12 @@ def test_one_of_another_store_and_one_that_was_read_are_left_alone(session_key: 
     session["fruit"] = "plum"
     read_session(session)
     assert session["fruit"] == "plum"
+
+
+def test_a_database_whose_text_wants_converting_is_left_to_django(
+    session_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections["default"], "vendor", "oracle")
+    session = SessionStore(session_key)
+    read_session(session)
+    assert not hasattr(session, "_session_cache")
