@@ -90,6 +90,16 @@ async def test_sending_and_receiving_cost_the_same_beside_any_number_of_channels
     assert many[1] <= few[1]
 
 
+async def test_joining_costs_the_same_beside_any_number_of_groups() -> None:
+    def join(groups: int) -> int:
+        layer = MemoryLayer()
+        for number in range(groups):
+            layer.join(f"g{number}", "member")
+        return steps(lambda: layer.join("g", "member"))
+
+    assert join(2_000) <= join(10)
+
+
 async def test_members_and_counts_do_not_look_at_other_groups(layer: MemoryLayer) -> None:
     for number in range(3):
         layer.join("small", f"m{number}")

@@ -210,9 +210,17 @@ class LayerConformance(TestCase):
         await self.assert_nothing_waits(layer, "conformance")
 
     async def test_a_receiver_that_is_cancelled_leaves_its_message_to_another(self) -> None:
+        await self._cancel_one_of_two(cancel_first=False)
+
+    async def test_a_message_passes_over_a_receiver_that_is_being_cancelled(self) -> None:
+        await self._cancel_one_of_two(cancel_first=True)
+
+    async def _cancel_one_of_two(self, *, cancel_first: bool) -> None:
         layer = self.layer()
         first, second = (asyncio.ensure_future(layer.receive("conformance")) for _ in range(2))
         await self.turn()
+        if cancel_first:
+            first.cancel()
         await layer.send("conformance", {"type": "n"})
         first.cancel()
         await self.until(
@@ -448,8 +456,8 @@ class LayerConformance(TestCase):
         self.need(self.expires_messages, "to expire memberships")
         layer = self.layer("groups", group_expiry=self.expiry_s)
         self.assertEqual(layer.group_expiry, self.expiry_s)
-        await layer.group_add("group", "conformance.old")
         await layer.group_add("group", "conformance.renewed")
+        await layer.group_add("group", "conformance.old")
         await self.pass_time(self.expiry_s * 0.6)
         await layer.group_add("group", "conformance.renewed")
         await self.pass_time(self.expiry_s * 0.6)
