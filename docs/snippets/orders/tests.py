@@ -1,7 +1,14 @@
 from django.contrib.auth import get_user_model
 from django.test import TestCase, TransactionTestCase
 from raceway import Group, User
-from raceway.testing import ChannelLayersMixin, Clock, RacewayLiveServerTestCase, connect, published
+from raceway.testing import (
+    ChannelLayersMixin,
+    Clock,
+    RacewayLiveServerTestCase,
+    connect,
+    connect_sse,
+    published,
+)
 from websockets.sync.client import connect as connect_client
 
 from orders.consumers import Kitchen
@@ -13,6 +20,7 @@ class KitchenTests(ChannelLayersMixin, TestCase):
     @classmethod
     def setUpTestData(cls):
         cls.fry = get_user_model().objects.create_user("fry")
+        cls.leela = get_user_model().objects.create_user("leela")
 
     def test_a_cook_sees_an_order(self):
         self.client.force_login(self.fry)
@@ -31,6 +39,13 @@ class KitchenTests(ChannelLayersMixin, TestCase):
         with connect("/account/", user=self.fry) as page:
             order = Order.objects.create(customer=self.fry, item="pizza")
             page.expect_json({"order": order.pk, "state": "placed"})
+
+    def test_a_stream_of_orders(self):
+        connect_sse("/kitchen/stream/").expect_refused(403)
+        self.client.force_login(self.fry)
+        with connect_sse("/kitchen/stream/", user=self.leela) as stream:
+            self.client.post("/orders/", {"item": "pizza"})
+            stream.expect_event({"item": "pizza"}, event="placed")
 
     def test_saving_tells_the_customer(self):
         with published() as sent:
