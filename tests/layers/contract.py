@@ -59,6 +59,10 @@ class Contract:
         try:
             self._note("receive", channel)
             return await self._memory.receive(channel)
+        except asyncio.CancelledError:
+            if self.failures.get("cancel"):
+                raise self.failures["cancel"].pop() from None
+            raise
         finally:
             self.receiving.discard(channel)
 

@@ -303,6 +303,20 @@ async def test_a_closed_channel_leaves_its_groups_and_then_stops_receiving(
     assert listener.came == []
 
 
+async def test_a_receive_that_fails_when_it_is_cancelled_has_ended(
+    layer: ForeignLayer, theirs: Contract, caplog: pytest.LogCaptureFixture
+) -> None:
+    listener = await Listener.open(layer)
+    await until(lambda: theirs.receiving)
+    task = layer._listeners[listener.name].task
+    theirs.failures["cancel"] = [ConnectionError("no broker to tell")]
+    layer.close(listener.name)
+    await until(task.done)
+    assert task.exception() is None
+    assert not theirs.failures["cancel"]
+    assert caplog.text == ""
+
+
 async def test_flush_forgets_memberships(layer: ForeignLayer, theirs: Contract) -> None:
     listener = await Listener.open(layer)
     await layer.group_add("g", listener.name)

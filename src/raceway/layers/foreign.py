@@ -134,6 +134,8 @@ class ForeignLayer(ChannelLayer):
                         has_failed = False
                     message = await self.layer.receive(listener.channel)
                 except Exception:
+                    if listener.task.cancelling():
+                        return  # it was on its way out when it failed
                     has_failed = True
                     self._tell_of_failure(listener.channel)
                     await asyncio.sleep(retry_s * random.uniform(0.5, 1))
