@@ -8,6 +8,7 @@ from django.test import override_settings
 import tests.project  # noqa: F401  Django's settings
 from raceway.errors import InvalidChannelLayerError
 from raceway.layers import channel_layers, get_channel_layer
+from raceway.layers.foreign import ForeignLayer
 from raceway.layers.memory import MemoryLayer
 
 MEMORY = "raceway.layers.memory.MemoryLayer"
@@ -93,3 +94,27 @@ def test_a_layer_can_be_swapped() -> None:
     assert channel_layers.set("default", mine) is before
     assert channel_layers["default"] is mine
     assert channel_layers.set("default", None) is mine
+
+
+class SomebodyElses:
+    """A layer that is none of ours, as far as settings care."""
+
+    extensions = ["groups"]
+
+    def __init__(self, hosts: Any = None, **options: Any) -> None:
+        if options:
+            raise TypeError(f"unexpected options {sorted(options)}")
+        self.hosts = hosts
+
+
+def test_other_peoples_layers_get_a_front() -> None:
+    path = f"{__name__}.SomebodyElses"
+    with layers(BACKEND=path, CONFIG={"hosts": ["a"]}):
+        assert isinstance(get_channel_layer(), ForeignLayer)
+    channel_layers.set("other", SomebodyElses())
+    assert isinstance(channel_layers.set("other", None), ForeignLayer)
+    with (
+        layers(BACKEND=path, CONFIG={"host": "a"}),
+        pytest.raises(InvalidChannelLayerError, match="unexpected opt"),
+    ):
+        get_channel_layer()
