@@ -14,6 +14,8 @@ import pytest
 
 from raceway import checks, conf
 from raceway.cli import serve
+from raceway.layers import ChannelLayer
+from raceway.wire import limits
 from tests.docs.blocks import DOCS, pages
 
 REFERENCE = DOCS / "reference"
@@ -94,6 +96,19 @@ def test_the_settings_are_listed_with_their_defaults() -> None:
     text = (REFERENCE / "settings.md").read_text()
     for field in fields(conf.Settings):
         assert f"| `{field.name.upper()}` | `{field.default!r}` |" in text
+
+
+def test_the_options_of_a_layer_are_listed() -> None:
+    text = (DOCS / "topics/layers.md").read_text()
+    options = set(inspect.signature(ChannelLayer.__init__).parameters) - {"self"}
+    assert set(CELL.findall(text)) == options
+
+
+def test_the_bounds_are_what_the_page_says() -> None:
+    text = (DOCS / "topics/slow-clients.md").read_text()
+    assert f"be {limits.UNAWAITED_BYTES // limits.MIB} MiB ahead" in text
+    assert f"({limits.OWN_BYTES // limits.MIB} MiB on other servers" in text
+    assert f"up to {limits.PUSHED_BYTES // limits.KIB} KiB of pushes" in text
 
 
 def test_the_checks_are_listed() -> None:
