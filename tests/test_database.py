@@ -122,7 +122,7 @@ async def test_calls_of_a_consumer_that_follow_closely_share_a_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """``raceway.threads`` closes it when no more follow."""
-    monkeypatch.setattr("raceway.threads.LINGER_S", 1.0)
+    monkeypatch.setattr("raceway.threads.REST_S", 1.0)
     seen: list[Any] = []
 
     class Twice(AsyncWebsocketConsumer):

@@ -57,7 +57,7 @@ def get_asgi_application() -> ASGIApplication:
     django = cast(ASGIApplication, get_django_application())
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        await enter_threads()  # never left: a task that a view leaves behind may go on using the database
+        enter_threads()  # never left: a task that a view leaves behind may go on using the database
         await django(scope, receive, send)
 
     return serve

@@ -22,7 +22,7 @@ from raceway.consumers import (
     WebsocketConsumer,
 )
 from raceway.errors import ClientDisconnected, InvalidMessage
-from raceway.threads import LentThread, expect_no_call, in_test, shared_pool
+from raceway.threads import LentThread, in_test, shared_pool
 from tests.consumers.conftest import Open
 from tests.consumers.driver import until
 from tests.consumers.exchange import Exchange
@@ -328,17 +328,14 @@ def who() -> int:
 def test_calls_that_follow_closely_keep_their_thread_and_its_database_connections(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("raceway.threads.LINGER_S", 5.0)
+    monkeypatch.setattr("raceway.threads.REST_S", 5.0)
     closings = Closings(monkeypatch)
     with override_settings(RACEWAY={"SYNC_THREADS": 2}):
         thread = LentThread()
-        first = [thread.submit(who).result(5) for _ in range(3)]
-        assert LentThread().submit(who).result(5) not in first
-        first.append(thread.submit(who).result(5))
-        assert len(set(first)) == 1
+        first = thread.submit(who).result(5)
+        wait_for(lambda: shared_pool().resting)
+        assert thread.submit(who).result(5) == first
         assert closings.threads.empty()
-        LentThread().submit(who).result(5)  # there is no other thread: one that lingers is given back
-        assert closings.next()
 
 
 def test_a_thread_at_rest_goes_to_the_next_borrower_with_its_database_connections(
@@ -359,19 +356,14 @@ def test_a_thread_at_rest_goes_to_the_next_borrower_with_its_database_connection
         assert LentThread().submit(int, "7").result(5) == 7
 
 
-def test_a_borrower_that_will_not_come_back_soon_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raceway.threads.LINGER_S", 5.0)
-
-    def last() -> int:
-        expect_no_call()
-        return who()
-
-    with override_settings(RACEWAY={"SYNC_THREADS": 2}):
-        borrower = LentThread()
-        thread = borrower.submit(last).result(5)
-        wait_for(lambda: shared_pool().resting)
-        assert LentThread().submit(who).result(5) == thread
-        assert borrower.submit(who).result(5) != thread  # that one lingers, for it has not been told
+def test_who_waits_for_a_thread_gets_its_database_connections_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    closings, go_on = Closings(monkeypatch), threading.Event()
+    with override_settings(RACEWAY={"SYNC_THREADS": 1}):
+        first = LentThread().submit(lambda: go_on.wait(5) and who())
+        second = LentThread().submit(who)
+        go_on.set()
+        assert first.result(5) == second.result(5) == closings.next()
+        assert closings.threads.empty()  # it was closed once, after both
 
 
 def wait_for(condition: Callable[[], object]) -> None:
@@ -398,7 +390,7 @@ def test_many_borrowers_of_few_threads_all_get_their_turn() -> None:
             assert {future.result(5) for future in futures} == {turn}
         pool = shared_pool()
     pool.shutdown()
-    assert (pool.lent, pool.asking, pool.lingering, pool.resting) == (0, 0, {}, [])
+    assert (pool.asking, pool.resting) == (0, [])
 
 
 def test_a_database_that_fails_to_close_does_not_end_the_thread(

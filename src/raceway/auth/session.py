@@ -13,7 +13,6 @@ from django.core.handlers.asgi import ASGIRequest
 from raceway.auth.membership import anonymous, sign_in, sign_out
 from raceway.layers.user import session_group_name
 from raceway.sessions import read_session
-from raceway.threads import expect_no_call
 from raceway.types import Scope
 
 if TYPE_CHECKING:
@@ -101,7 +100,6 @@ class Handshake:
 @sync_to_async
 def _user_of(session: SessionBase) -> AbstractBaseUser | AnonymousUser:
     """Session and user in one visit to a thread; Django's ``aget_user`` makes one for each query."""
-    expect_no_call()
     read_session(session)
     return auth.get_user(Handshake(session))  # type: ignore[arg-type]
 

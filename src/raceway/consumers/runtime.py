@@ -10,8 +10,6 @@ from contextlib import suppress
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from asgiref.sync import ThreadSensitiveContext
-
 from raceway.clock import now
 from raceway.conf import get_settings
 from raceway.consumers.handlers import Handlers, drop_unknown
@@ -114,7 +112,7 @@ class Runtime:
     async def run(self, make: Callable[[], Consumer], prepare: Prepare | None) -> None:
         """Handle everything that comes, in order, until the connection has ended; then clean up."""
         # One frame for all of it: each frame on the stack is resumed for each message.
-        threads: ThreadSensitiveContext | None = await enter_threads()
+        threads = enter_threads()
         try:
             if not await self._open(make, prepare):
                 return
@@ -161,8 +159,7 @@ class Runtime:
             threads = None
             raise
         finally:
-            if threads is not None:
-                await leave_threads(threads)
+            leave_threads(threads)
 
     @property
     def awaits_events(self) -> bool:

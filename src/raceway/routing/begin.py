@@ -31,12 +31,12 @@ def begin(
 async def _prepare_and_call(
     application: ASGIApplication, scope: Scope, receive: Receive, send: Send, prepare: Prepare
 ) -> None:
-    threads = await enter_threads()
+    threads = enter_threads()
     try:
         scope = await prepare(scope)
     except DenyConnection:
         await refuse(scope, receive, send, 403, "Forbidden")
         return
     finally:
-        await leave_threads(threads)
+        leave_threads(threads)
     await application(scope, receive, send)
