@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
-from tests.docs.blocks import DOCS
+from tests.docs.project import copied
 from tests.docs.serving import WAIT_S, environment, serve
 from tests.interop.environment import PYTHON, NotInstalled, install
 from tests.interop.processes import redis
@@ -34,9 +34,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_a_command_tells_the_pages_of_a_server(redis_url: str, tmp_path: Path) -> None:
-    folder = shutil.copytree(
-        DOCS / "snippets", tmp_path / "project", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    folder = copied(tmp_path / "project")
     application, settings = "config.asgi:application", "config.settings_redis"
     with (
         serve(folder, application, settings, python=str(PYTHON), REDIS_URL=redis_url) as port,
