@@ -45,6 +45,7 @@ def test_a_person_with_two_tabs_counts_once(demo: Demo, browser: Browser, other_
 
     second.evaluate("() => { window.seen = []; users.listen((message) => seen.push(message.users)); }")
     first.close()
+    second.wait_for_function("seen.length === 1")
     fry.close()
     second.wait_for_function("seen.length === 2")
     assert second.evaluate("seen") == [2, 1]
