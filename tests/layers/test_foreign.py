@@ -298,7 +298,7 @@ async def test_a_closed_channel_leaves_its_groups_and_then_stops_receiving(
     assert theirs.receiving
     await until(lambda: not theirs.receiving)
     assert {call[1] for call in made(theirs, "group_discard")} == {"g", "h"}
-    assert not layer._listeners
+    await until(lambda: not layer._listeners)
     await layer.send(listener.name, {"type": "late"})
     assert listener.came == []
 
@@ -352,6 +352,18 @@ async def test_threads_reach_the_loop_that_listens(layer: ForeignLayer, theirs: 
     await in_thread(work)
     assert [await listener.next(), await listener.next()] == [{"type": "one"}, {"type": "two"}]
     assert theirs.loops == {asyncio.get_running_loop()}
+
+
+async def test_a_thread_that_is_early_finds_the_loop_too(layer: ForeignLayer, theirs: Contract) -> None:
+    """The names of some layers do not tell a connection's."""
+    listener = Listener(layer, "specific.without.exclamation")
+    assert not theirs.receiving
+    with ThreadPoolExecutor(1) as pool:
+        joined = pool.submit(Group("g").add, listener.name)
+        await asyncio.wrap_future(joined)
+    assert theirs.loops == {asyncio.get_running_loop()}
+    layer.close(listener.name)
+    await until(lambda: made(theirs, "group_discard"))
 
 
 async def test_another_loop_sends_through_the_one_that_listens(layer: ForeignLayer, theirs: Contract) -> None:

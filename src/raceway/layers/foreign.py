@@ -92,7 +92,9 @@ class ForeignLayer(ChannelLayer):
         if lane.renewal is None:
             lane.renewal = lane.loop.call_later(self.group_expiry / 2, self._renew, lane)
         listener = self._listeners[channel] = Listener(channel, lane)
+        lane.listeners += 1  # now, not when the task begins: a thread may look for the loop before
         listener.task = lane.loop.create_task(self._receive_all(listener), context=Context())
+        listener.task.add_done_callback(partial(self._forget, listener))
 
     def close(self, channel: str) -> None:
         listener = self._listeners.get(channel)
@@ -125,27 +127,27 @@ class ForeignLayer(ChannelLayer):
         """The only pull in the house: hand over what comes to one open channel, until it is closed."""
         retry_s = FIRST_RETRY_S
         has_failed = False
-        listener.lane.listeners += 1
-        try:
-            while True:
-                try:
-                    if has_failed:
-                        await self._rejoin(listener)
-                        has_failed = False
-                    message = await self.layer.receive(listener.channel)
-                except Exception:
-                    if listener.task.cancelling():
-                        return  # it was on its way out when it failed
-                    has_failed = True
-                    self._tell_of_failure(listener.channel)
-                    await asyncio.sleep(retry_s * random.uniform(0.5, 1))
-                    retry_s = min(2 * retry_s, LONGEST_RETRY_S)
-                else:
-                    retry_s = FIRST_RETRY_S
-                    self._deliver(listener.channel, message)
-        finally:
-            listener.lane.listeners -= 1
-            self._listeners.pop(listener.channel, None)
+        while True:
+            try:
+                if has_failed:
+                    await self._rejoin(listener)
+                    has_failed = False
+                message = await self.layer.receive(listener.channel)
+            except Exception:
+                if listener.task.cancelling():
+                    return  # it was on its way out when it failed
+                has_failed = True
+                self._tell_of_failure(listener.channel)
+                await asyncio.sleep(retry_s * random.uniform(0.5, 1))
+                retry_s = min(2 * retry_s, LONGEST_RETRY_S)
+            else:
+                retry_s = FIRST_RETRY_S
+                self._deliver(listener.channel, message)
+
+    def _forget(self, listener: Listener, task: asyncio.Task[None]) -> None:
+        listener.lane.listeners -= 1
+        if self._listeners.get(listener.channel) is listener:
+            del self._listeners[listener.channel]
 
     async def _rejoin(self, listener: Listener) -> None:
         """The broker may have been started anew, and know nothing."""
@@ -169,7 +171,8 @@ class ForeignLayer(ChannelLayer):
             self._quiet_until = now + QUIET_S
             logger.exception("Receiving from %s failed for %s; it is tried again.", self.layer, channel)
 
-    # Groups. A connection is counted here; the layer hears of its first join and its last leave.
+    # Groups. The joins of an open channel, whose name may not tell a connection's, are counted here; the layer hears of
+    # the first join and the last leave.
 
     def start_join(self, group: str, channel: str) -> Awaitable[None]:
         return self._start(*self._joining(group, channel))
@@ -184,7 +187,7 @@ class ForeignLayer(ChannelLayer):
         self._start_from_anywhere(*self._leaving(group, channel))
 
     def leave_all(self, channel: str) -> None:
-        listener = self._connection(channel)
+        listener = self._listeners.get(channel)
         if listener is not None and not listener.lane.loop.is_closed():
             for group in listener.groups:
                 Outcome(
@@ -211,7 +214,7 @@ class ForeignLayer(ChannelLayer):
         self.leave(group, channel)
 
     def _joining(self, group: str, channel: str) -> tuple[Start, str, Lane | None]:
-        listener = self._connection(channel)
+        listener = self._listeners.get(channel)
         call = partial(self._group_add, group, channel)
 
         def start(lane: Lane) -> asyncio.Future[None] | None:
@@ -232,7 +235,7 @@ class ForeignLayer(ChannelLayer):
         return start, f"{channel} joining {group}", None if listener is None else listener.lane
 
     def _leaving(self, group: str, channel: str) -> tuple[Start, str, Lane | None]:
-        listener = self._connection(channel)
+        listener = self._listeners.get(channel)
         call = partial(self._group_discard, group, channel)
 
         def start(lane: Lane) -> asyncio.Future[None] | None:
@@ -247,10 +250,6 @@ class ForeignLayer(ChannelLayer):
             return None
 
         return start, f"{channel} leaving {group}", None if listener is None else listener.lane
-
-    def _connection(self, channel: str) -> Listener | None:
-        """The listener of a connection; the memberships of a named channel are the layer's alone."""
-        return self._listeners.get(channel) if "!" in channel else None
 
     # Sending
 
