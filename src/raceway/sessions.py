@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, MutableMapping
+from collections.abc import Awaitable
 from datetime import datetime, timedelta
 from functools import cache, partial
 from importlib import import_module
@@ -13,11 +12,10 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
-from django.contrib.sessions.exceptions import SessionInterrupted
+from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
 from django.db import connections, router
-from django.http import HttpResponse, parse_cookie
+from django.http import HttpRequest, HttpResponse, parse_cookie
 from django.utils import timezone
-from django.utils.http import http_date
 
 from raceway.conf import on_change
 from raceway.routing import ConnectMiddleware
@@ -61,7 +59,7 @@ class CookieMiddleware(ConnectMiddleware):
         """
         response = HttpResponse()
         response.set_cookie(key, value, max_age, expires, path, domain, secure, httponly, samesite)
-        _add_header(message, b"set-cookie", response.cookies[key].OutputString().encode("ascii"))
+        _add_cookies(message, response)
 
     @classmethod
     def delete_cookie(
@@ -75,7 +73,7 @@ class CookieMiddleware(ConnectMiddleware):
         """Have the client forget a cookie; ``path`` and ``domain`` must be what it was set with."""
         response = HttpResponse()
         response.delete_cookie(key, path, domain, samesite)
-        _add_header(message, b"set-cookie", response.cookies[key].OutputString().encode("ascii"))
+        _add_cookies(message, response)
 
 
 class SessionMiddleware(ConnectMiddleware):
@@ -113,8 +111,9 @@ class SessionMiddleware(ConnectMiddleware):
         scope = dict(scope) if outer is None else await outer(scope)
         if "session" not in scope:  # the outermost one saves it
             await self.prepare(scope)
-            response.session = scope["session"]
-            response.had_cookie = settings.SESSION_COOKIE_NAME in scope["cookies"]
+            response.request = HttpRequest()
+            response.request.session = scope["session"]
+            response.request.COOKIES = scope["cookies"]
         return scope
 
 
@@ -124,63 +123,29 @@ def SessionMiddlewareStack(inner: ASGIApplication) -> CookieMiddleware:
 
 
 class SessionResponse:
-    """Save the session when the response begins, as ``django.contrib.sessions.middleware`` does."""
+    """Save the session when the response begins; what to save and to set is for Django's own middleware to say."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self.session: SessionBase | None = None
-        self.had_cookie = False
+        self.request: HttpRequest | None = None
+        """The request with its session and cookies; ``None``: the session is another's to save."""
 
     async def send(self, event: Event) -> None:
-        if event["type"] == "http.response.start" and self.session is not None:
-            await self._save(self.session, event)
+        if event["type"] == "http.response.start" and self.request is not None:
+            await self._save(self.request, event)
         await self._send(event)
 
-    async def _save(self, session: SessionBase, start: Event) -> None:
+    async def _save(self, request: HttpRequest, start: Event) -> None:
         """Raises ``SessionInterrupted`` if the session was deleted meanwhile."""
-        empty = session.is_empty()
-        vary = session.accessed
-        if self.had_cookie and empty:
-            CookieMiddleware.delete_cookie(
-                start,
-                settings.SESSION_COOKIE_NAME,
-                settings.SESSION_COOKIE_PATH,
-                settings.SESSION_COOKIE_DOMAIN,
-                settings.SESSION_COOKIE_SAMESITE,
-            )
-            vary = True
-        elif (
-            (session.modified or settings.SESSION_SAVE_EVERY_REQUEST) and not empty and start["status"] < 500
-        ):
-            max_age = await _save_and_tell_age(session)
-            CookieMiddleware.set_cookie(
-                start,
-                settings.SESSION_COOKIE_NAME,
-                session.session_key or "",
-                max_age,
-                None if max_age is None else http_date(time.time() + max_age),
-                settings.SESSION_COOKIE_PATH,
-                settings.SESSION_COOKIE_DOMAIN,
-                settings.SESSION_COOKIE_SECURE,
-                settings.SESSION_COOKIE_HTTPONLY,
-                settings.SESSION_COOKIE_SAMESITE,
-            )
-            vary = True
-        if vary:
+        response = HttpResponse(status=start["status"])
+        finish = DjangoSessionMiddleware(lambda _: response).process_response
+        if request.session.modified or settings.SESSION_SAVE_EVERY_REQUEST:
+            await sync_to_async(finish)(request, response)
+        else:
+            finish(request, response)
+        _add_cookies(start, response)
+        if response.cookies or response.has_header("vary"):
             _vary_on_cookie(start)
-
-
-@sync_to_async
-def _save_and_tell_age(session: SessionBase) -> int | None:
-    """Save; return for how many seconds the client is to keep the cookie, ``None``: as long as the browser runs."""
-    try:
-        session.save()
-    except UpdateError:
-        raise SessionInterrupted(
-            "The request's session was deleted before the request completed. The user may have logged out in a "
-            "concurrent request, for example."
-        ) from None
-    return None if session.get_expire_at_browser_close() else session.get_expiry_age()
 
 
 class SessionSaver:
@@ -269,7 +234,12 @@ def session_store() -> type[Any]:
 on_change("SESSION_ENGINE", session_store.cache_clear)
 
 
-def _add_header(message: MutableMapping[str, Any], name: bytes, value: bytes) -> None:
+def _add_cookies(message: Event, response: HttpResponse) -> None:
+    for cookie in response.cookies.values():
+        _add_header(message, b"set-cookie", cookie.OutputString().encode("ascii"))
+
+
+def _add_header(message: Event, name: bytes, value: bytes) -> None:
     message["headers"] = [*message.get("headers", ()), (name, value)]
 
 
