@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Final, cast
 
 from django.apps import apps
@@ -16,14 +17,16 @@ from django.conf import settings
 from django.core.asgi import get_asgi_application as get_django_application
 from django.core.handlers.asgi import ASGIHandler
 
+from raceway.conf import django_setting
 from raceway.origin import AllowedHostsOriginValidator
-from raceway.routing import ProtocolTypeRouter, URLRouter
+from raceway.routing import ProtocolTypeRouter, URLRouter, get_default_application
+from raceway.routing.begin import begin
 from raceway.routing.project import get_websocket_urlpatterns
 from raceway.threads import enter_threads
-from raceway.types import ASGIApplication, Receive, Scope, Send
+from raceway.types import ASGIApplication, Prepare, Receive, Scope, Send
 
 STATIC_FILES_DECIDED: Final = "raceway.static_files_decided"
-"""In a scope: what is outside serves static files itself, or was told that none are to be served."""
+"""In a scope: a ``StaticFiles`` has seen it."""
 
 
 def get_application() -> ProtocolTypeRouter:
@@ -35,7 +38,7 @@ def get_application() -> ProtocolTypeRouter:
 
     In development (``DEBUG``) the files of ``django.contrib.staticfiles`` are served too.
     """
-    http = with_static_files(get_asgi_application())
+    http = StaticFiles(get_asgi_application(), serve=settings.DEBUG)
     websocket: ASGIApplication = URLRouter(get_websocket_urlpatterns())
     if apps.is_installed("django.contrib.auth"):
         from raceway.auth import AuthMiddlewareStack
@@ -46,6 +49,11 @@ def get_application() -> ProtocolTypeRouter:
 
         websocket = SessionMiddlewareStack(websocket)
     return ProtocolTypeRouter({"http": http, "websocket": AllowedHostsOriginValidator(websocket)})
+
+
+def project_application() -> ASGIApplication:
+    """What ``runserver`` and tests serve: ``ASGI_APPLICATION``, or what ``get_application`` makes."""
+    return get_default_application() if django_setting("ASGI_APPLICATION", None) else get_application()
 
 
 def get_asgi_application() -> ASGIApplication:
@@ -63,15 +71,26 @@ def get_asgi_application() -> ASGIApplication:
     return serve
 
 
-def with_static_files(http: ASGIApplication) -> ASGIApplication:
-    """Serve static files in development, unless who calls has decided that (``STATIC_FILES_DECIDED``)."""
-    if not (settings.DEBUG and settings.STATIC_URL and apps.is_installed("django.contrib.staticfiles")):
-        return http
-    from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+class StaticFiles:
+    """Serve static files before ``application``, as ``django.contrib.staticfiles`` does, if ``serve`` and it can.
 
-    static_files_and_http = cast(ASGIApplication, ASGIStaticFilesHandler(cast(ASGIHandler, http)))
+    The outermost one decides: those inside it, such as that of ``get_application``, serve none by themselves.
+    """
 
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        await (http if STATIC_FILES_DECIDED in scope else static_files_and_http)(scope, receive, send)
+    def __init__(self, application: ASGIApplication, *, serve: bool) -> None:
+        self.application = self._http = application
+        if serve and settings.STATIC_URL and apps.is_installed("django.contrib.staticfiles"):
+            from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 
-    return serve
+            self._http = cast(ASGIApplication, ASGIStaticFilesHandler(cast(ASGIHandler, application)))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.raceway_begin(scope, receive, send)
+
+    def raceway_begin(
+        self, scope: Scope, receive: Receive, send: Send, prepare: Prepare | None = None
+    ) -> Awaitable[None]:
+        """What ``__call__`` does, without staying on the stack."""
+        if scope["type"] != "http" or STATIC_FILES_DECIDED in scope:
+            return begin(self.application, scope, receive, send, prepare)
+        return begin(self._http, {**scope, STATIC_FILES_DECIDED: True}, receive, send, prepare)

@@ -7,22 +7,19 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from asgiref.sync import ThreadSensitiveContext
-from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
-from django.core.handlers.asgi import ASGIHandler
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import LiveServerTestCase, modify_settings
 from django.utils.functional import classproperty
 
-from raceway.asgi import STATIC_FILES_DECIDED
+from raceway.asgi import StaticFiles, project_application
 from raceway.server import Config, Server
 from raceway.server.running import loop_factory
 from raceway.testing.database import keep_connections
 from raceway.testing.layers import ChannelLayersMixin
-from raceway.testing.targets import project_application
 from raceway.threads import in_test
 from raceway.types import ASGIApplication, Receive, Scope, Send
 
@@ -147,9 +144,7 @@ class RacewayLiveServerTestCase(ChannelLayersMixin, LiveServerTestCase):
 
     @classmethod
     def _create_server_thread(cls, connections_override: dict[str, BaseDatabaseWrapper]) -> LiveServerThread:
-        application = cls.get_application()
-        if cls.serve_static:
-            application = with_static_files(application)
+        application = StaticFiles(cls.get_application(), serve=cls.serve_static)
         return LiveServerThread(cls.host, application, connections_override, cls.port)
 
     def setUp(self) -> None:
@@ -168,9 +163,9 @@ def live_server(host: str = "localhost", serve_static: bool = True) -> Iterator[
 
     Raises at the end what the application has raised; see ``LiveServerThread.errors``.
     """
-    application = project_application()
+    application = StaticFiles(project_application(), serve=serve_static)
     shared = {one.alias: one for one in connections.all() if is_in_memory(one)}
-    thread = LiveServerThread(host, with_static_files(application) if serve_static else application, shared)
+    thread = LiveServerThread(host, application, shared)
     with modify_settings(ALLOWED_HOSTS={"append": host}):
         for one in shared.values():
             one.inc_thread_sharing()
@@ -195,16 +190,3 @@ def is_in_memory(connection: Any) -> bool:
 
 ChannelsLiveServerTestCase = RacewayLiveServerTestCase
 """The name that tests written for Channels know."""
-
-
-def with_static_files(application: ASGIApplication) -> ASGIApplication:
-    """Serve static files before ``application`` serves what is left of HTTP."""
-    http = cast(ASGIApplication, ASGIStaticFilesHandler(cast(ASGIHandler, application)))
-
-    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await http({**scope, STATIC_FILES_DECIDED: True}, receive, send)
-        else:
-            await application(scope, receive, send)
-
-    return serve

@@ -6,22 +6,11 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from asgiref.compatibility import guarantee_single_callable
-from django.conf import settings
 from django.urls import URLPattern, URLResolver
-from django.utils.module_loading import import_string
 
+from raceway.asgi import project_application
 from raceway.consumers.functions import is_function_consumer, websocket_consumer
 from raceway.types import ASGIApplication
-
-
-def project_application() -> ASGIApplication:
-    """``ASGI_APPLICATION``, or what ``raceway.asgi.get_application`` makes."""
-    path = getattr(settings, "ASGI_APPLICATION", None)
-    if path:
-        return cast(ASGIApplication, import_string(path))
-    from raceway.asgi import get_application
-
-    return get_application()
 
 
 def as_application(target: Any) -> ASGIApplication:

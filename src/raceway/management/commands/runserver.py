@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 import threading
-from typing import Any, cast
+import time
+from typing import Any
 
-from django.apps import apps
 from django.conf import settings
-from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.contrib.staticfiles.management.commands.runserver import Command as RunserverCommand
-from django.core.handlers.asgi import ASGIHandler
 from django.db import connections
 from django.utils import autoreload
-from django.utils.module_loading import import_string
 
-from raceway.asgi import get_application
+from raceway.asgi import StaticFiles, project_application
 from raceway.errors import ConfigurationError
-from raceway.management.development import DevelopmentApplication, DevelopmentLog
 from raceway.server import Config, Server, run
+from raceway.server.access import AccessLog, target_of
 from raceway.server.running import loop_factory
 from raceway.types import ASGIApplication
+from raceway.wire.events import Request
+
+logger = logging.getLogger("django.server")
 
 
 class Command(RunserverCommand):
@@ -35,13 +36,8 @@ class Command(RunserverCommand):
 
     def get_handler(self, *args: Any, **options: Any) -> ASGIApplication:  # type: ignore[override]
         """``ASGI_APPLICATION``, or what ``raceway.asgi.get_application`` makes, with static files around it."""
-        path = getattr(settings, "ASGI_APPLICATION", None)
-        application: ASGIApplication = import_string(path) if path else get_application()
-        http = application
-        serves_static = options["use_static_handler"] and (settings.DEBUG or options["insecure_serving"])
-        if serves_static and apps.is_installed("django.contrib.staticfiles"):
-            http = cast(ASGIApplication, ASGIStaticFilesHandler(cast(ASGIHandler, application)))
-        return DevelopmentApplication(application, http)
+        serve = options["use_static_handler"] and (settings.DEBUG or options["insecure_serving"])
+        return StaticFiles(project_application(), serve=serve)
 
     def inner_run(self, *args: Any, **options: Any) -> None:
         autoreload.raise_last_exception()
@@ -78,3 +74,31 @@ class Command(RunserverCommand):
         address = server.addresses[0]
         assert isinstance(address, tuple)
         self.on_bind(address[1])
+
+
+class DevelopmentLog(AccessLog):
+    """Log each request as Django's ``runserver`` does, which colours the line by its status; a WebSocket's handshake
+    too, with 101 if it was accepted."""
+
+    def add(
+        self,
+        client: tuple[str, int] | None,
+        request: Request | None,
+        status: int,
+        size_bytes: int,
+        seconds: float,
+    ) -> None:
+        if request is None:
+            line = "-"
+        elif request.upgrade == "websocket":
+            line = f"WebSocket {target_of(request)}"
+        else:
+            line = f"{request.method} {target_of(request)} HTTP/{request.http_version}"
+        logger.log(
+            logging.INFO if status < 400 else logging.WARNING if status < 500 else logging.ERROR,
+            '"%s" %d %d',
+            line,
+            status,
+            size_bytes,
+            extra={"status_code": status, "server_time": time.strftime("%d/%b/%Y %H:%M:%S")},
+        )
