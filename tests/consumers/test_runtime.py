@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 
 from raceway import Channel, Group
 from raceway.consumers import AsyncWebsocketConsumer, handlers, runtime
@@ -916,6 +917,40 @@ async def test_reading_stops_while_handlers_are_behind(open_socket: Open) -> Non
     await settle()
     if socket.lane:
         assert socket.drained == drained + 1
+
+
+async def test_sends_that_failed_do_not_count_as_messages_of_the_client(open_socket: Open) -> None:
+    class Failing(Recorder):
+        may: asyncio.Semaphore
+
+        async def receive(self, text_data=None, bytes_data=None):
+            if text_data == "fail":
+                await sync_to_async(self.accept)()  # in a thread: the failure is told behind it
+            else:
+                await self.may.acquire()
+            self.log.append(text_data)
+
+        async def on_error(self, error, event):
+            self.log.append(error)
+
+    Failing.may = asyncio.Semaphore(0)
+    socket = open_socket(Failing)
+    await socket.connect()
+    socket.send_error = ValueError("no second accept")
+    failures = 200
+    for _ in range(failures):
+        socket.say("fail")
+    await until(lambda: len(Failing.log) == 2 * failures)
+    drained = socket.drained
+    for number in range(100):
+        socket.say(str(number))
+    Failing.may.release()
+    await until(lambda: "0" in Failing.log)
+    await settle()
+    if socket.lane:
+        assert socket.drained == drained
+    else:
+        assert socket._queue.qsize() >= 100 - runtime.PUMPED_EVENTS - 1
 
 
 @pytest.mark.parametrize("where", ["handler", "background"])

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from raceway import Group, clock
 from raceway.consumers import AsyncWebsocketConsumer
+from raceway.done import DONE
 from raceway.layers import channel_layers
 from raceway.layers.memory import MemoryLayer
 from tests.consumers.conftest import Open
@@ -116,3 +119,25 @@ async def test_the_clock_that_tests_move_decides_and_the_timer_ends_with_the_con
     assert 3990 < delay <= 4000
     await socket.goodbye()
     assert handle.cancelled()
+
+
+@pytest.mark.parametrize("expires_at", [None, "tomorrow"])
+async def test_a_connection_that_cannot_be_opened_leaves_no_channel(
+    expires_at: str | None, open_socket: Open, layer: MemoryLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start_join(group: str, channel: str) -> Any:
+        opened.append(channel)
+        if expires_at is None:
+            raise ConnectionError("the broker is away")
+        return DONE
+
+    opened: list[str] = []
+    monkeypatch.setattr(layer, "start_join", start_join)
+    socket = open_socket(
+        AsyncWebsocketConsumer, **{"raceway.groups": GROUPS, "raceway.expires_at": expires_at}
+    )
+    socket.start()
+    with pytest.raises((ConnectionError, TypeError)):
+        await socket.end()
+    assert opened
+    assert all(layer._part_of(channel) is None for channel in opened)

@@ -75,13 +75,13 @@ class FunctionRuntime(WebsocketRuntime):
         while True:
             if self._mailbox:
                 item = self._mailbox.pop(0)
-                if isinstance(item, Exception):
-                    raise item
                 if isinstance(item, bytes):
                     self._layer_waiting -= 1
                     await self._start_handler(item)
                 else:
                     self._in_hand = True
+                    if isinstance(item, Exception):
+                        raise item
                     text: str | None = item.get("text")
                     return text if text is not None else item["bytes"]
             elif self.consumer.closed:

@@ -217,6 +217,7 @@ class Runtime:
         """Have ``error`` treated as if a handler had raised it."""
         if isinstance(error, ClientDisconnected):
             return
+        self._client_waiting += 1
         self._mailbox.append(error)
         self._wake()
 
@@ -343,13 +344,14 @@ class Runtime:
         self._open_ways(first)
         try:
             await self._open_channel()
+            expires_at: float | None = self.scope.get("raceway.expires_at")
+            if expires_at is not None:
+                left_s = max(0.0, expires_at - now())
+                self._expiry = self._loop.call_later(left_s, self.close, Closing(UNAUTHORIZED, "expired"))
         except BaseException:
+            self._close_channel()
             await self._stop_tasks()
             raise
-        expires_at: float | None = self.scope.get("raceway.expires_at")
-        if expires_at is not None:
-            left_s = max(0.0, expires_at - now())
-            self._expiry = self._loop.call_later(left_s, self.close, Closing(UNAUTHORIZED, "expired"))
         return True
 
     async def _receive_first(self) -> Event | None:
