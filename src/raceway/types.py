@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
@@ -18,5 +19,5 @@ ASGIApplication: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 """Header fields in wire order, names in lower case, duplicates kept."""
 
-Prepare: TypeAlias = Callable[[Scope], Awaitable[Scope]]
-"""Connect-time work: returns the scope that the application gets, or raises ``DenyConnection``."""
+Prepare: TypeAlias = Callable[[Scope], Awaitable[object]]
+"""Connect-time work: adds to the scope, which is the connection's own copy, or raises ``DenyConnection``."""

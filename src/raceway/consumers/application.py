@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from raceway.consumers.handlers import Handlers, handlers_of
 from raceway.consumers.response import answer
-from raceway.types import Prepare, Receive, Scope, Send
+from raceway.types import Prepare, RacewayApplication, Receive, Scope, Send
 
 if TYPE_CHECKING:
     from raceway.consumers.base import Consumer
 
 
-class ConsumerApplication:
+class ConsumerApplication(RacewayApplication):
     """Make one instance of ``consumer_class`` for each connection; what ``as_asgi()`` returns."""
 
     def __init__(self, consumer_class: type[Consumer], initkwargs: dict[str, Any]) -> None:
@@ -21,13 +21,9 @@ class ConsumerApplication:
         self.consumer_initkwargs = initkwargs
         self._handlers: Handlers = handlers_of(consumer_class)  # type: ignore[arg-type]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.raceway_begin(scope, receive, send)
-
     def raceway_begin(
-        self, scope: Scope, receive: Receive, send: Send, prepare: Prepare | None = None
+        self, scope: Scope, receive: Receive, send: Send, prepares: tuple[Prepare, ...] = ()
     ) -> Coroutine[Any, Any, None]:
-        """What ``__call__`` does, without a frame that every message would pass; ``prepare`` runs first."""
         runtime = self.consumer_class._runtime_for(scope["type"])
         if runtime is not None:
             return runtime(self._handlers, scope, receive, send).run(self._make, prepare)

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Mapping
 
 from raceway.conf import did_you_mean
 from raceway.routing.begin import begin
-from raceway.types import ASGIApplication, Prepare, Receive, Scope, Send
+from raceway.types import ASGIApplication, Prepare, RacewayApplication, Receive, Scope, Send
 
 
-class ChannelNameRouter:
+class ChannelNameRouter(RacewayApplication):
     """Call the application of a named channel: ``{"thumbnails": ThumbnailConsumer.as_asgi(), ...}``.
 
     For scopes of type ``channel``, which a worker makes. Raises ``ValueError`` for other scopes and other names.
@@ -18,13 +18,9 @@ class ChannelNameRouter:
     def __init__(self, application_mapping: Mapping[str, ASGIApplication]) -> None:
         self.application_mapping = dict(application_mapping)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.raceway_begin(scope, receive, send)
-
     def raceway_begin(
-        self, scope: Scope, receive: Receive, send: Send, prepare: Prepare | None = None
+        self, scope: Scope, receive: Receive, send: Send, prepares: tuple[Prepare, ...] = ()
     ) -> Awaitable[None]:
-        """What ``__call__`` does, without staying on the stack."""
         if "channel" not in scope:
             raise ValueError(
                 f"ChannelNameRouter got a scope of type {scope['type']!r} without a 'channel': put it under "
@@ -38,4 +34,4 @@ class ChannelNameRouter:
                 f"No application configured for the channel {name!r}"
                 f"{did_you_mean(name, self.application_mapping)}"
             ) from None
-        return begin(application, scope, receive, send, prepare)
+        return begin(application, scope, receive, send, prepares)

@@ -6,10 +6,10 @@ from collections.abc import Awaitable
 from functools import partial
 
 from raceway.routing.begin import begin
-from raceway.types import ASGIApplication, Prepare, Receive, Scope, Send
+from raceway.types import ASGIApplication, Prepare, RacewayApplication, Receive, Scope, Send
 
 
-class ConnectMiddleware:
+class ConnectMiddleware(RacewayApplication):
     """Change the scope of a connection, or deny it, before ``inner`` is called; subclass and write ``prepare``.
 
     It never sees a message, so it costs none anything. To see them, write ASGI middleware that wraps ``receive``
@@ -28,13 +28,9 @@ class ConnectMiddleware:
         """Add to ``scope``, which is a copy. Raise ``DenyConnection`` to refuse the connection."""
         raise NotImplementedError
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.raceway_begin(scope, receive, send)
-
     def raceway_begin(
-        self, scope: Scope, receive: Receive, send: Send, prepare: Prepare | None = None
+        self, scope: Scope, receive: Receive, send: Send, prepares: tuple[Prepare, ...] = ()
     ) -> Awaitable[None]:
-        """What ``__call__`` does, without staying on the stack."""
         return begin(self.inner, scope, receive, send, partial(self._prepare, prepare))
 
     async def _prepare(self, outer: Prepare | None, scope: Scope) -> Scope:

@@ -6,10 +6,10 @@ from collections.abc import Awaitable
 
 from raceway.routing.begin import begin
 from raceway.routing.paths import whole_path
-from raceway.types import ASGIApplication, Prepare, Receive, Scope, Send
+from raceway.types import ASGIApplication, Prepare, RacewayApplication, Receive, Scope, Send
 
 
-class Mount:
+class Mount(RacewayApplication):
     """Give an ASGI application all that is below a route: ``path("api/", Mount(starlette_application))``.
 
     The route is a prefix, and is added to ``root_path``; ``path`` stays whole. That is what Starlette, FastAPI,
@@ -21,16 +21,12 @@ class Mount:
     def __init__(self, application: ASGIApplication) -> None:
         self.application = application
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.raceway_begin(scope, receive, send)
-
     def raceway_begin(
-        self, scope: Scope, receive: Receive, send: Send, prepare: Prepare | None = None
+        self, scope: Scope, receive: Receive, send: Send, prepares: tuple[Prepare, ...] = ()
     ) -> Awaitable[None]:
-        """What ``__call__`` does, without staying on the stack."""
         scope = dict(scope)
         rest: str | None = scope.pop("path_remaining", None)
         if rest is not None:
             scope["path"] = whole_path(scope)
             scope["root_path"] = scope["path"].removesuffix(rest).rstrip("/")
-        return begin(self.application, scope, receive, send, prepare)
+        return begin(self.application, scope, receive, send, prepares)

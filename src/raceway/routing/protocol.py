@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping
 
 from raceway.routing.begin import begin
-from raceway.types import ASGIApplication, Prepare, Receive, Scope, Send
+from raceway.types import ASGIApplication, Prepare, RacewayApplication, Receive, Scope, Send
 
 
-class ProtocolTypeRouter:
+class ProtocolTypeRouter(RacewayApplication):
     """Call the application that ``scope["type"]`` names: ``{"http": ..., "websocket": ...}``.
 
     ``lifespan`` is answered if no application is named for it. Raises ``ValueError`` for other types.
@@ -20,13 +20,9 @@ class ProtocolTypeRouter:
             **application_mapping,
         }
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.raceway_begin(scope, receive, send)
-
     def raceway_begin(
-        self, scope: Scope, receive: Receive, send: Send, prepare: Prepare | None = None
+        self, scope: Scope, receive: Receive, send: Send, prepares: tuple[Prepare, ...] = ()
     ) -> Awaitable[None]:
-        """What ``__call__`` does, without staying on the stack."""
         try:
             application = self.application_mapping[scope["type"]]
         except KeyError:
@@ -34,7 +30,7 @@ class ProtocolTypeRouter:
                 f"No application configured for scope type {scope['type']!r}; there is one for "
                 f"{', '.join(map(repr, self.application_mapping))}"
             ) from None
-        return begin(application, scope, receive, send, prepare)
+        return begin(application, scope, receive, send, prepares)
 
 
 async def answer_lifespan(scope: Scope, receive: Receive, send: Send) -> None:

@@ -14,7 +14,7 @@ from raceway.consumers.functions import is_function_consumer, websocket_consumer
 from raceway.routing.begin import begin
 from raceway.routing.paths import path_to_route
 from raceway.routing.refuse import refuse
-from raceway.types import ASGIApplication, Prepare, Receive, Scope, Send
+from raceway.types import ASGIApplication, Prepare, RacewayApplication, Receive, Scope, Send
 
 Route: TypeAlias = URLPattern | URLResolver
 
@@ -28,7 +28,7 @@ class Match(NamedTuple):
     rest: str
 
 
-class URLRouter:
+class URLRouter(RacewayApplication):
     """Call the application of the first route that matches the path: ``path()``, ``re_path()``, ``include()``.
 
     A route leads to ``SomeConsumer.as_asgi()``, to ``async def echo(socket)``, or to any ASGI application. Routers
@@ -43,13 +43,9 @@ class URLRouter:
         self.routes = [_as_route(route) for route in routes]
         self._included: dict[URLResolver, list[Route]] = {}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.raceway_begin(scope, receive, send)
-
     def raceway_begin(
-        self, scope: Scope, receive: Receive, send: Send, prepare: Prepare | None = None
+        self, scope: Scope, receive: Receive, send: Send, prepares: tuple[Prepare, ...] = ()
     ) -> Awaitable[None]:
-        """What ``__call__`` does, without staying on the stack."""
         match = self.resolve(path_to_route(scope))
         if match is None:
             return refuse(scope, receive, send, 404, "Not Found")
@@ -62,7 +58,7 @@ class URLRouter:
                 "kwargs": {**outer["kwargs"], **match.kwargs},
             },
         }
-        return begin(match.application, scope, receive, send, prepare)
+        return begin(match.application, scope, receive, send, prepares)
 
     @cached_property
     def urlpatterns(self) -> list[Route]:
