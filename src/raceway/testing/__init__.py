@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from raceway.testing.conformance import LayerConformance
     from raceway.testing.connecting import Connecting
     from raceway.testing.events import EventStream, ServerSentEvent, SyncEventStream, connect_sse
+    from raceway.testing.expectations import NothingCame
     from raceway.testing.layers import ChannelLayersMixin, fresh_channel_layers
     from raceway.testing.live import ChannelsLiveServerTestCase, LiveServerThread, RacewayLiveServerTestCase
-    from raceway.testing.nothing import NothingCame
     from raceway.testing.publications import Publication, Published, assert_published, published
 
 _HOMES = {
@@ -34,7 +34,7 @@ _HOMES = {
     "HttpCommunicator": "communicators",
     "LayerConformance": "conformance",
     "LiveServerThread": "live",
-    "NothingCame": "nothing",
+    "NothingCame": "expectations",
     "Publication": "publications",
     "Published": "publications",
     "RacewayLiveServerTestCase": "live",

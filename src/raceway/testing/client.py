@@ -16,8 +16,7 @@ from raceway.testing.connecting import (
     prepare,
     target_and_path,
 )
-from raceway.testing.expectations import describe, difference, is_same_json
-from raceway.testing.nothing import NothingCame
+from raceway.testing.expectations import NothingCame, describe, difference, is_same_json
 from raceway.testing.scopes import GivenHeaders, as_headers, websocket_scope
 from raceway.testing.thread import LoopThread, in_loop
 from raceway.types import Event, Headers, Scope

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from raceway.json import decode_json, encode_json
 from raceway.testing.database import keep_connections
-from raceway.testing.nothing import NothingCame
+from raceway.testing.expectations import NothingCame
 from raceway.testing.scopes import GivenHeaders, as_headers, http_scope, websocket_scope
 from raceway.testing.targets import as_application
 from raceway.threads import in_test

@@ -12,9 +12,8 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from asgiref.sync import sync_to_async
 
 from raceway.testing.communicators import ApplicationCommunicator
-from raceway.testing.expectations import describe
+from raceway.testing.expectations import NothingCame, describe
 from raceway.testing.login import sign_in
-from raceway.testing.nothing import NothingCame
 from raceway.testing.scopes import HOST
 from raceway.testing.thread import LoopThread, in_either, is_loop_running, loop_thread
 from raceway.types import Event, Scope

@@ -1,37 +1,85 @@
-"""Database connections in tests: nobody closes the test's own, and all of its threads use it."""
+"""The database in tests: nobody closes the test's own connections, all of its threads use them, and transactions of
+the code under test commit, although the test's own never does."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 from asgiref.sync import SyncToAsync
 from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.transaction import Atomic, get_connection
 
-_lock = threading.Lock()
-_keepers = 0
+from raceway.database import Waiting
 
 
-@contextmanager
-def keep_connections() -> Iterator[None]:
-    """Let no request close old connections, as Django's test client does; the last one to leave ends it."""
-    global _keepers
-    with _lock:
-        _keepers += 1
-        if _keepers == 1:
-            request_started.disconnect(close_old_connections)
-            request_finished.disconnect(close_old_connections)
-    try:
-        yield
-    finally:
-        with _lock:
-            _keepers -= 1
-            if _keepers == 0:
-                request_started.connect(close_old_connections)
-                request_finished.connect(close_old_connections)
+class WhileUsed:
+    """Something that the first who enters begins, and the last who leaves ends."""
+
+    def __init__(self, begin: Callable[[], None], end: Callable[[], None]) -> None:
+        self._begin = begin
+        self._end = end
+        self._lock = threading.Lock()
+        self._users = 0
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._begin()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if self._users == 0:
+                    self._end()
+
+
+def _keep() -> None:
+    request_started.disconnect(close_old_connections)
+    request_finished.disconnect(close_old_connections)
+
+
+def _close_again() -> None:
+    request_started.connect(close_old_connections)
+    request_finished.connect(close_old_connections)
+
+
+keep_connections = WhileUsed(_keep, _close_again)
+"""Let no request close old connections, as Django's test client does."""
+
+
+_exit_of_django = Atomic.__exit__
+
+
+def _exit(self: Atomic, *error: Any) -> None:
+    _exit_of_django(self, *error)
+    connection: Any = get_connection(self.using)
+    blocks = connection.atomic_blocks
+    if not blocks or connection.needs_rollback or not all(one._from_testcase for one in blocks):
+        return
+    ours = [one for one in connection.run_on_commit if isinstance(one[1], Waiting)]
+    connection.run_on_commit = [one for one in connection.run_on_commit if one not in ours]
+    for _, send, _ in ours:
+        send()
+
+
+see_commits = WhileUsed(
+    partial(setattr, Atomic, "__exit__", _exit), partial(setattr, Atomic, "__exit__", _exit_of_django)
+)
+"""Send what waits for a commit at the end of the code's own outermost ``atomic`` block.
+
+Inside a ``TestCase`` that block is not the outermost, so Django never runs what waits for it, unless the test uses
+``captureOnCommitCallbacks(execute=True)``. Only what Raceway has to send is sent here; other callbacks are left to
+Django's rule.
+"""
 
 
 class SharedTransaction:

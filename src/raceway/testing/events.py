@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from raceway.json import decode_json
 from raceway.testing.communicators import ApplicationCommunicator
 from raceway.testing.connecting import (
     NOTHING_S,
@@ -18,8 +17,7 @@ from raceway.testing.connecting import (
     prepare,
     target_and_path,
 )
-from raceway.testing.expectations import difference, is_same_json
-from raceway.testing.nothing import NothingCame
+from raceway.testing.expectations import NothingCame, difference, is_json_of
 from raceway.testing.scopes import GivenHeaders, as_headers, http_scope
 from raceway.testing.thread import LoopThread, in_loop
 from raceway.types import Event, Headers
@@ -146,7 +144,7 @@ class EventStream:
         """The next event has this name and says this: a ``str`` as it is, anything else as JSON; and this ``id``,
         if it is given."""
         received = await self._next(f"the event {event!r} {data!r}", self._timeout_s)
-        same = received.data == data if isinstance(data, str) else _is_json(data, received.data)
+        same = received.data == data if isinstance(data, str) else is_json_of(data, received.data)
         if not same or received.event != event or (id is not None and received.id != id):
             expected = ServerSentEvent(data, event, id)
             raise AssertionError(f"The stream brought another event:\n{difference(expected, received)}")
@@ -206,10 +204,3 @@ class SyncEventStream:
     expect_nothing = in_loop(EventStream.expect_nothing)
     expect_end = in_loop(EventStream.expect_end)
     close = in_loop(EventStream.close)
-
-
-def _is_json(expected: Any, text: str) -> bool:
-    try:
-        return is_same_json(expected, decode_json(text))
-    except ValueError:
-        return False

@@ -13,6 +13,10 @@ LINE: Final = 100
 """The longest value that is shown on one line."""
 
 
+class NothingCame(AssertionError, TimeoutError):
+    """What a test waited for did not come. A failed assertion to test runners; also a ``TimeoutError``."""
+
+
 def difference(expected: object, received: object) -> str:
     """``received`` and ``expected``; line by line where they have several."""
     before, after = repr(expected), repr(received)
@@ -30,6 +34,14 @@ def is_same_json(expected: Any, received: Any) -> bool:
     try:
         return bool(decode_json(encode_json(expected)) == received)
     except TypeError:  # mock.ANY, for one
+        return False
+
+
+def is_json_of(expected: Any, text: str) -> bool:
+    """Whether ``text`` is JSON, and says ``expected``."""
+    try:
+        return is_same_json(expected, decode_json(text))
+    except ValueError:
         return False
 
 

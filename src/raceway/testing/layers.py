@@ -8,7 +8,7 @@ from typing import Any
 
 from raceway.layers import ChannelLayer, channel_layers
 from raceway.layers.memory import MemoryLayer
-from raceway.testing.commits import see_commits
+from raceway.testing.database import see_commits
 from raceway.testing.thread import is_loop_running, loop_thread
 
 FRONT_OPTIONS = ("expiry", "capacity", "channel_capacity", "max_message_bytes")

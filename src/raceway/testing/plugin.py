@@ -37,7 +37,7 @@ def _raceway_fresh_layers() -> Iterator[None]:
             from django.apps import apps
 
             if apps.is_installed("raceway"):
-                from raceway.testing.commits import see_commits
+                from raceway.testing.database import see_commits
                 from raceway.testing.layers import fresh_channel_layers
 
                 stack.enter_context(fresh_channel_layers())

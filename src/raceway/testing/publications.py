@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from raceway.json import decode_json
 from raceway.layers import Channel, ChannelLayer, Group, channel_layers
 from raceway.layers.spec import as_event, decode_event
 from raceway.registry import Message
-from raceway.testing.commits import see_commits
-from raceway.testing.expectations import difference, is_same_json
+from raceway.testing.database import see_commits
+from raceway.testing.expectations import difference, is_json_of
 from raceway.types import Event
 
 __tracebackhide__ = __unittest = True  # a test that fails shows its own line, not ours
@@ -56,7 +55,7 @@ class Publication(NamedTuple):
             return bool(expected == (data if text is None else text))
         if expected == ({"bytes": data} if text is None else {"text": text}):
             return True
-        return text is not None and _is_json_of(expected, text)
+        return text is not None and is_json_of(expected, text)
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name!r}: {self.message!r}"
@@ -173,13 +172,6 @@ def _noting(method: Callable[..., Any], kind: Kind, alias: str, sent: Published)
         return result
 
     return call
-
-
-def _is_json_of(expected: Any, text: str) -> bool:
-    try:
-        return is_same_json(expected, decode_json(text))
-    except ValueError:
-        return False
 
 
 def _name_of(expected: Expected) -> str:
