@@ -88,9 +88,9 @@ class StaticFiles:
         await self.raceway_begin(scope, receive, send)
 
     def raceway_begin(
-        self, scope: Scope, receive: Receive, send: Send, prepare: Prepare | None = None
+        self, scope: Scope, receive: Receive, send: Send, prepares: tuple[Prepare, ...] = ()
     ) -> Awaitable[None]:
         """What ``__call__`` does, without staying on the stack."""
         if scope["type"] != "http" or STATIC_FILES_DECIDED in scope:
-            return begin(self.application, scope, receive, send, prepare)
-        return begin(self._http, {**scope, STATIC_FILES_DECIDED: True}, receive, send, prepare)
+            return begin(self.application, scope, receive, send, prepares)
+        return begin(self._http, {**scope, STATIC_FILES_DECIDED: True}, receive, send, prepares)

@@ -87,14 +87,14 @@ class SessionMiddleware(ConnectMiddleware):
     """
 
     def raceway_begin(
-        self, scope: Scope, receive: Receive, send: Send, prepare: Prepare | None = None
+        self, scope: Scope, receive: Receive, send: Send, prepares: tuple[Prepare, ...] = ()
     ) -> Awaitable[None]:
         """What ``__call__`` does, without staying on the stack of a WebSocket."""
         if scope["type"] != "http" or "session" in scope:
-            return super().raceway_begin(scope, receive, send, prepare)
+            return super().raceway_begin(scope, receive, send, prepares)
         response = SessionResponse(send)
         return begin(
-            self.inner, scope, receive, response.send, partial(self._prepare_http, response, prepare)
+            self.inner, scope, receive, response.send, (*prepares, partial(self._prepare_http, response))
         )
 
     async def prepare(self, scope: Scope) -> None:
@@ -107,14 +107,12 @@ class SessionMiddleware(ConnectMiddleware):
         if scope["type"] == "websocket" and session.session_key is not None:
             scope["raceway.save"] = SessionSaver(session)
 
-    async def _prepare_http(self, response: SessionResponse, outer: Prepare | None, scope: Scope) -> Scope:
-        scope = dict(scope) if outer is None else await outer(scope)
+    async def _prepare_http(self, response: SessionResponse, scope: Scope) -> None:
         if "session" not in scope:  # the outermost one saves it
             await self.prepare(scope)
             response.request = HttpRequest()
             response.request.session = scope["session"]
             response.request.COOKIES = scope["cookies"]
-        return scope
 
 
 def SessionMiddlewareStack(inner: ASGIApplication) -> CookieMiddleware:

@@ -21,3 +21,16 @@ Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 Prepare: TypeAlias = Callable[[Scope], Awaitable[object]]
 """Connect-time work: adds to the scope, which is the connection's own copy, or raises ``DenyConnection``."""
+
+
+class RacewayApplication(ABC):
+    """An ASGI application that hands a connection on instead of awaiting it; see ``raceway.routing.begin``."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.raceway_begin(scope, receive, send)
+
+    @abstractmethod
+    def raceway_begin(
+        self, scope: Scope, receive: Receive, send: Send, prepares: tuple[Prepare, ...] = ()
+    ) -> Awaitable[None]:
+        """What ``__call__`` does, without a frame that every message would pass; ``prepares`` run first."""

@@ -26,7 +26,7 @@ class ConsumerApplication(RacewayApplication):
     ) -> Coroutine[Any, Any, None]:
         runtime = self.consumer_class._runtime_for(scope["type"])
         if runtime is not None:
-            return runtime(self._handlers, scope, receive, send).run(self._make, prepare)
+            return runtime(self._handlers, scope, receive, send).run(self._make, prepares)
         if scope["type"] == "http":
             return _refuse_http(send)
         if scope["type"] == "websocket":

@@ -109,14 +109,14 @@ class Runtime:
         self.hooks = handlers.hooks
         self.thread = 0
 
-    async def run(self, make: Callable[[], Consumer], prepare: Prepare | None) -> None:
+    async def run(self, make: Callable[[], Consumer], prepares: tuple[Prepare, ...]) -> None:
         """Handle everything that comes, in order, until the connection has ended; then clean up."""
         # One frame for all of it: each frame on the stack is resumed for each message.
         threads = enter_threads()
         try:
-            if not await self._open(make, prepare):
+            if not await self._open(make, prepares):
                 return
-            del make, prepare  # this frame lives as long as the connection
+            del make, prepares  # this frame lives as long as the connection
             consumer, mailbox, client_hooks = self.consumer, self._mailbox, self._handlers.client
             try:
                 await self._join_groups()
@@ -320,7 +320,7 @@ class Runtime:
 
     # Opening and ending
 
-    async def _open(self, make: Callable[[], Consumer], prepare: Prepare | None) -> bool:
+    async def _open(self, make: Callable[[], Consumer], prepares: tuple[Prepare, ...]) -> bool:
         """Do all that is done once; ``False`` if the connection was refused."""
         self._loop = asyncio.get_running_loop()
         task = asyncio.current_task()
@@ -328,9 +328,11 @@ class Runtime:
         self._task = task
         self.thread = get_ident()
         first = await self._receive_first()
-        if prepare is not None:
+        if prepares:
+            self.scope = dict(self.scope)
             try:
-                self.scope = await prepare(self.scope)
+                for prepare in prepares:
+                    await prepare(self.scope)
             except DenyConnection:
                 await self._refuse()
                 return False

@@ -2,7 +2,7 @@
 
 An ``async def __call__`` that awaits the next application stays on the stack for the life of the connection, and
 is resumed for each message. So routers and middleware hand on instead of awaiting: ``raceway_begin`` returns the
-innermost coroutine, and takes along, as ``prepare``, what is to be done before the connection begins.
+innermost coroutine, and takes along, as ``prepares``, what is to be done before the connection begins.
 """
 
 from __future__ import annotations
@@ -16,24 +16,30 @@ from raceway.types import ASGIApplication, Prepare, Receive, Scope, Send
 
 
 def begin(
-    application: ASGIApplication, scope: Scope, receive: Receive, send: Send, prepare: Prepare | None = None
+    application: ASGIApplication,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    prepares: tuple[Prepare, ...] = (),
 ) -> Awaitable[None]:
-    """Call ``application``, after ``prepare``; without a frame of our own if it is one of Raceway's."""
+    """Call ``application``, after ``prepares``; without a frame of our own if it is one of Raceway's."""
     hand_on = getattr(application, "raceway_begin", None)
     if hand_on is not None:
-        begun: Awaitable[None] = hand_on(scope, receive, send, prepare)
+        begun: Awaitable[None] = hand_on(scope, receive, send, prepares)
         return begun
-    if prepare is None:
+    if not prepares:
         return application(scope, receive, send)
-    return _prepare_and_call(application, scope, receive, send, prepare)
+    return _prepare_and_call(application, scope, receive, send, prepares)
 
 
 async def _prepare_and_call(
-    application: ASGIApplication, scope: Scope, receive: Receive, send: Send, prepare: Prepare
+    application: ASGIApplication, scope: Scope, receive: Receive, send: Send, prepares: tuple[Prepare, ...]
 ) -> None:
     threads = enter_threads()
     try:
-        scope = await prepare(scope)
+        scope = dict(scope)
+        for prepare in prepares:
+            await prepare(scope)
     except DenyConnection:
         await refuse(scope, receive, send, 403, "Forbidden")
         return

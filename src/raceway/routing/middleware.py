@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from functools import partial
 
 from raceway.routing.begin import begin
 from raceway.types import ASGIApplication, Prepare, RacewayApplication, Receive, Scope, Send
@@ -31,9 +30,4 @@ class ConnectMiddleware(RacewayApplication):
     def raceway_begin(
         self, scope: Scope, receive: Receive, send: Send, prepares: tuple[Prepare, ...] = ()
     ) -> Awaitable[None]:
-        return begin(self.inner, scope, receive, send, partial(self._prepare, prepare))
-
-    async def _prepare(self, outer: Prepare | None, scope: Scope) -> Scope:
-        scope = dict(scope) if outer is None else await outer(scope)
-        await self.prepare(scope)
-        return scope
+        return begin(self.inner, scope, receive, send, (*prepares, self.prepare))
