@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 from django.contrib.auth.signals import user_logged_out
 
 from raceway.layers import Group, channel_layers
 from raceway.layers.user import session_group_name
-
-if TYPE_CHECKING:
-    from django.contrib.sessions.backends.base import SessionBase
 
 logger = logging.getLogger("raceway.auth")
 
@@ -26,18 +24,14 @@ def close_sockets_of_session(session_key: str) -> None:
     Logging out does that by itself: by Django's views, its admin, or ``raceway.auth.logout``.
     """
     for group in _groups(session_key):
-        try:
+        with _failures_logged():
             group.send(_closing())
-        except Exception:  # whoever logs out is to be logged out, also without a broker
-            logger.exception("The sockets of a session that has ended could not be closed.")
 
 
 async def _aclose_sockets_of_session(session_key: str) -> None:
     for group in _groups(session_key):
-        try:
+        with _failures_logged():
             await group.asend(_closing())
-        except Exception:
-            logger.exception("The sockets of a session that has ended could not be closed.")
 
 
 def _groups(session_key: str) -> list[Group]:
@@ -49,33 +43,38 @@ def _closing() -> dict[str, Any]:
     return {"type": "websocket.close", "code": UNAUTHORIZED, "reason": "logged out"}
 
 
+@contextmanager
+def _failures_logged() -> Iterator[None]:
+    """Whoever logs out is to be logged out, also without a broker."""
+    try:
+        yield
+    except Exception:
+        logger.exception("The sockets of a session that has ended could not be closed.")
+
+
 def _logged_out(*, request: Any = None, **kwargs: Any) -> None:
+    """Have the end of the session close its sockets. Django says that somebody logs out before it ends the session: a
+    client that is closed then would come back and find it."""
     session = getattr(request, "session", None)
-    if session is not None and session.session_key:
-        _call_after_flush(session, session.session_key)
+    if session is None or not session.session_key:
+        return
+    key: str = session.session_key
 
-
-def _call_after_flush(session: SessionBase, key: str) -> None:
-    """Close the sockets when the session is gone. Django says that somebody logs out before it ends the session:
-    a client that is closed then would come back and find it."""
+    def as_before() -> None:
+        for name in ("flush", "aflush"):
+            vars(session).pop(name, None)
 
     def flush() -> None:
-        _restore(session)
+        as_before()
         session.flush()
         close_sockets_of_session(key)
 
     async def aflush() -> None:
-        _restore(session)
+        as_before()
         await session.aflush()
         await _aclose_sockets_of_session(key)
 
     vars(session).update(flush=flush, aflush=aflush)
-
-
-def _restore(session: SessionBase) -> None:
-    functions: dict[str, Callable[..., Any]] = vars(session)
-    functions.pop("flush", None)
-    functions.pop("aflush", None)
 
 
 user_logged_out.connect(_logged_out, dispatch_uid="raceway.auth")
