@@ -52,8 +52,8 @@ class Pool(ThreadPoolExecutor):
         if self.resting:
             self.resting.pop().end(borrower)
         else:
+            self.asking += 1  # first: what cannot start another thread waits for one of those that are there
             self.submit(self._work, borrower)
-            self.asking += 1
 
     def _work(self, first: LentThread) -> None:
         """One thread's turn: for ``first``, and then for whoever asks while it rests."""
@@ -62,7 +62,7 @@ class Pool(ThreadPoolExecutor):
         borrower: LentThread | None = first
         try:
             while borrower is not None:
-                borrower.work()
+                borrower.work(self)
                 close_used_up_connections()
                 borrower = self._rest()
             if not self.asking:
@@ -98,9 +98,10 @@ _lock: Final = Lock()
 class LentThread(Executor):
     """Run the calls of one connection one after another, in threads of the shared pool.
 
-    A thread is kept while calls wait, and given back after them: a connection never has two threads, and no two
-    connections have the same one at a time. Database connections stay with a thread that is lent again at once, and
-    are closed as they are old when it has nothing to do.
+    A thread is kept while calls wait and nobody else asks for one, and given back then: a connection never has two
+    threads, no two connections have the same one at a time, and one with many calls keeps nobody waiting for all of
+    them. Database connections stay with a thread that is lent again at once, and are closed as they are old when it has
+    nothing to do.
     """
 
     def __init__(self) -> None:
@@ -119,22 +120,31 @@ class LentThread(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Nothing: the threads are the pool's."""
 
-    def work(self) -> None:
-        """Make the calls that wait; in the thread that was lent."""
-        while (next_call := self._next()) is not None:
+    def work(self, pool: Pool) -> None:
+        """Make the calls that wait; in the thread that was lent by ``pool``."""
+        next_call = self._next()
+        while next_call is not None:
             future, call = next_call
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(call())
                 except StopIteration as error:  # asyncio takes none: it ends coroutines
-                    future.set_exception(RuntimeError(f"{call!r} raised StopIteration: {error!r}"))
+                    stopped = RuntimeError("A call in a thread raised StopIteration.")
+                    stopped.__cause__ = error  # and not the call itself: its arguments may be secrets
+                    future.set_exception(stopped)
+                    del stopped
                 except BaseException as error:
                     future.set_exception(error)
             del next_call, future, call
+            next_call = self._next(pool)
 
-    def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
+    def _next(self, pool: Pool | None = None) -> tuple[Future[Any], Callable[[], Any]] | None:
+        """The next call, if there is one and nobody asks ``pool`` for this thread: else this one asks, behind them."""
         with _lock:
             if self._calls:
+                if pool is not None and pool.asking:
+                    pool.lend(self)
+                    return None
                 return self._calls.pop(0)
             self._has_thread = False
             return None

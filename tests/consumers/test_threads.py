@@ -165,6 +165,35 @@ async def test_async_handlers_sync_to_async_does_not_wait_for_others_either(open
     assert [await socket.text() for socket in sockets] == ["met"] * 5
 
 
+@override_settings(RACEWAY={"SYNC_THREADS": 1})
+async def test_a_connection_with_many_calls_keeps_no_other_waiting_for_all_of_them(open_socket: Open) -> None:
+    class Greedy(AsyncWebsocketConsumer):
+        async def receive(self, text_data=None, bytes_data=None):
+            async def call_on_and_on():
+                while not other_is_served.is_set():
+                    await sync_to_async(time.sleep)(0.001)
+
+            calling.set()
+            await asyncio.gather(call_on_and_on(), call_on_and_on(), call_on_and_on())
+
+    class Modest(WebsocketConsumer):
+        def receive(self, text_data=None, bytes_data=None):
+            self.send("served")
+
+    calling, other_is_served = asyncio.Event(), asyncio.Event()
+    greedy, modest = open_socket(Greedy), open_socket(Modest)
+    await greedy.connect()
+    await modest.connect()
+    greedy.say("go")
+    await calling.wait()
+    modest.say("please")
+    try:
+        assert await modest.text() == "served"
+    finally:
+        other_is_served.set()
+    await greedy.goodbye()
+
+
 async def test_async_to_sync_in_a_handler_uses_the_connections_loop(open_socket: Open) -> None:
     loops: list[Any] = []
 
@@ -296,9 +325,10 @@ async def test_a_thread_can_send_what_a_coroutine_can(open_socket: Open) -> None
 
 def test_stop_iteration_in_a_handler_is_an_error_like_any_other() -> None:
     """A future takes no StopIteration: whoever waited for it would wait for ever."""
-    future = LentThread().submit(lambda: next(iter([])))
-    with pytest.raises(RuntimeError, match="StopIteration"):
+    future = LentThread().submit(lambda password: next(iter([])), "secret")
+    with pytest.raises(RuntimeError, match="StopIteration") as raised:
         future.result(5)
+    assert "secret" not in str(raised.value)
 
 
 class Closings:
