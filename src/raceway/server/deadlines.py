@@ -43,7 +43,8 @@ class Deadlines:
         slot = max(int(deadline / SLOT_S) + 1, self._next)
         if slot >= timed.slot:
             return
-        self.forget(timed)
+        if timed.slot != NEVER:
+            self.forget(timed)
         timed.slot = slot
         members = self._slots.get(slot)
         if members is None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from base64 import b64encode
-from binascii import Error, a2b_base64
+from binascii import Error, a2b_base64, b2a_base64
 from collections.abc import Iterable
 from hashlib import sha1
 
@@ -45,7 +44,7 @@ class Upgrade:
     __slots__ = ("_accept", "deflate", "subprotocols")
 
     def __init__(self, key: bytes, subprotocols: list[str], deflate: Deflate | None) -> None:
-        self._accept = b64encode(sha1(key + _GUID, usedforsecurity=False).digest())
+        self._accept = b2a_base64(sha1(key + _GUID, usedforsecurity=False).digest(), newline=False)
         self.subprotocols = subprotocols
         self.deflate = deflate
 
@@ -111,6 +110,8 @@ def _is_key(key: bytes) -> bool:
 
 def _read_subprotocols(values: list[bytes]) -> list[str] | None:
     """Merge the headers into one list without repetitions; ``None`` if there is something else in it."""
+    if not values:
+        return []
     names = [name for name in (part.strip(b" \t") for value in values for part in value.split(b",")) if name]
     if not all(_is_token(name) for name in names):
         return None
