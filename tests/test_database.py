@@ -171,3 +171,32 @@ def test_a_connection_is_kept_from_one_piece_of_work_to_the_next_while_it_is_fre
     assert not kept(grow_old)
     assert not kept(fail)
     assert not kept(lambda one: one.set_autocommit(False))
+
+
+async def test_a_transaction_that_a_call_leaves_open_is_nobody_elses(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whoever borrows the thread next would write into it."""
+
+    class Leaves(AsyncWebsocketConsumer):
+        async def receive(self, text_data=None, bytes_data=None):
+            await sync_to_async(transaction.atomic().__enter__)()
+            await self.send("left")
+
+    class Borrows(AsyncWebsocketConsumer):
+        async def receive(self, text_data=None, bytes_data=None):
+            await self.send(str(await sync_to_async(self.look)()))
+
+        def look(self):
+            connection.ensure_connection()
+            return connection.in_atomic_block
+
+    answers = []
+    for consumer in (Leaves, Borrows):
+        socket = Socket(consumer.as_asgi(), lane=True)
+        await socket.connect()
+        socket.say("go")
+        answers.append(await socket.text())
+        await socket.goodbye()
+    assert answers == ["left", "False"]
+    assert "left a transaction open on the database 'default'" in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,8 @@ from asgiref.sync import sync_to_async
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
+
+logger = logging.getLogger("raceway.database")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -69,8 +72,8 @@ def close_old_connections() -> None:
 
 
 def close_used_up_connections() -> None:
-    """Close those of this thread's connections that whoever borrows it next should not have: after an error, or older
-    than ``CONN_MAX_AGE`` by more than ``KEPT_S``.
+    """Close those of this thread's connections that whoever borrows it next should not have: in a transaction, after
+    an error, or older than ``CONN_MAX_AGE`` by more than ``KEPT_S``.
 
     Django closes connections at the end of each request, and most handlers are shorter than opening one.
     """
@@ -78,7 +81,17 @@ def close_used_up_connections() -> None:
         from django.db import connections
 
         for connection in connections.all(initialized_only=True):
-            if connection.connection is not None and not _is_fresh(connection):
+            if connection.in_atomic_block:
+                logger.error(
+                    "A call left a transaction open on the database %r; it is rolled back. Enter and leave atomic() in "
+                    "one function: with sync_to_async, each call may have another thread.",
+                    connection.alias,
+                )
+                connection.close()
+                del connections[
+                    connection.alias
+                ]  # Django lets nobody use a connection that was closed in a transaction
+            elif connection.connection is not None and not _is_fresh(connection):
                 connection.close_if_unusable_or_obsolete()
 
 
