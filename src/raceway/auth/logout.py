@@ -5,17 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
 from django.contrib.auth.signals import user_logged_out
 
+from raceway.close_codes import UNAUTHORIZED
 from raceway.layers import Group, channel_layers
 from raceway.layers.user import session_group_name
 
 logger = logging.getLogger("raceway.auth")
-
-UNAUTHORIZED: Final = 4401
-"""The close code of a socket whose authorization has ended: HTTP's 401."""
 
 
 def close_sockets_of_session(session_key: str) -> None:

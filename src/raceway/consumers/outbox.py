@@ -7,18 +7,17 @@ import logging
 from collections import deque
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from typing import ClassVar, Final, NamedTuple
+from typing import ClassVar, NamedTuple
 
 from raceway.errors import ClientDisconnected
 from raceway.layers.spec import client_event, client_message
 from raceway.prepared import PreparedMessage, Pushed
+from raceway.registry import TOO_SLOW
 from raceway.registry.policy import Policy, PolicyQueue, Verdict
 from raceway.types import Event, Send
 from raceway.wire.limits import BURST_BYTES, ENTRY_BYTES, OWN_BYTES, PUSHED_BYTES, SLOW_CLIENT_S
 
 logger = logging.getLogger("raceway.consumers")
-
-OVERLOADED: Final = 1013
 
 
 class Own(NamedTuple):
@@ -55,11 +54,7 @@ class Outbox:
 
     carrying: ClassVar = "websocket.send"
     """The events that count against the bounds."""
-    last_words: ClassVar[Event | None] = {
-        "type": "websocket.close",
-        "code": OVERLOADED,
-        "reason": "too slow",
-    }
+    last_words: ClassVar[Event | None] = client_event(TOO_SLOW)
     """What a client that is given up is told."""
 
     __slots__ = (

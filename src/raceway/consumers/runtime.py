@@ -8,17 +8,18 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from raceway.clock import now
+from raceway.close_codes import ABNORMAL, INTERNAL_ERROR, NORMAL, UNAUTHORIZED
 from raceway.conf import get_settings
 from raceway.consumers.handlers import Handlers, drop_unknown
-from raceway.consumers.outbox import OVERLOADED, Outbox
+from raceway.consumers.outbox import Outbox
 from raceway.done import DONE
 from raceway.errors import ClientDisconnected, DenyConnection, StopConsumer
 from raceway.layers import decode_event, get_channel_layer
 from raceway.layers.handover import handover_of
-from raceway.registry import Closing
+from raceway.registry import TOO_SLOW, Closing
 from raceway.signals import message_dropped
 from raceway.threads import enter_threads, leave_threads
 from raceway.types import Event, Prepare, Receive, Scope, Send
@@ -28,12 +29,6 @@ if TYPE_CHECKING:
     from raceway.consumers.base import Consumer
 
 logger = logging.getLogger("raceway.consumers")
-
-NORMAL: Final = 1000
-ABNORMAL: Final = 1006
-INTERNAL_ERROR: Final = 1011
-UNAUTHORIZED: Final = 4401
-"""The user has logged out, or what let the user in has expired."""
 
 
 class Runtime:
@@ -230,7 +225,7 @@ class Runtime:
 
     def _overloaded(self) -> None:
         """The outbox has given the client up: that it hears of it may take long, so it counts as gone."""
-        self._client_gone({"type": self._farewell, "code": OVERLOADED, "reason": "too slow"})
+        self._client_gone({"type": self._farewell, **TOO_SLOW._asdict()})
 
     def _client_gone(self, event: Event) -> None:
         if self._gone is not None:

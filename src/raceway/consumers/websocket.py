@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Iterable
-from typing import Any, Final
+from typing import Any
 
+from raceway.close_codes import INVALID_DATA, NO_CODE, UNSUPPORTED_DATA
 from raceway.consumers.base import Consumer
 from raceway.consumers.websocket_runtime import WebsocketRuntime
 from raceway.done import DONE
@@ -14,9 +15,6 @@ from raceway.json import decode_json, encode_json
 from raceway.types import Event
 
 logger = logging.getLogger("raceway.consumers")
-
-UNSUPPORTED_DATA: Final = 1003
-INVALID_DATA: Final = 1007
 
 
 class WebsocketConnection(Consumer):
@@ -120,7 +118,7 @@ class WebsocketConsumer(WebsocketConnection):
         return self._call_hook("receive", bytes_data=event.get("bytes"))
 
     def websocket_disconnect(self, event: Event) -> Awaitable[Any]:
-        return self._call_hook("disconnect", event.get("code", 1005))
+        return self._call_hook("disconnect", event.get("code", NO_CODE))
 
 
 class JsonWebsocketConsumer(WebsocketConsumer):

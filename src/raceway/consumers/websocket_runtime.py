@@ -6,8 +6,9 @@ from collections.abc import Awaitable
 from threading import get_ident
 from typing import Any, ClassVar
 
+from raceway.close_codes import ABNORMAL, NORMAL
 from raceway.consumers.handlers import Handlers
-from raceway.consumers.runtime import ABNORMAL, NORMAL, Runtime, retrieve
+from raceway.consumers.runtime import Runtime, retrieve
 from raceway.done import DONE
 from raceway.errors import ClientDisconnected
 from raceway.layers.handover import handover_of
@@ -32,7 +33,7 @@ class WebsocketRuntime(Runtime):
     def close(self, closing: Closing) -> None:
         """Close as a group message says; it does not wait for handlers."""
         if not self.consumer.closed:
-            self.send({"type": "websocket.close", **closing._asdict()})
+            self.send(client_event(closing))
 
     def send(self, event: Event) -> Awaitable[None]:
         """Send now, from any thread; awaiting what is returned waits for room.

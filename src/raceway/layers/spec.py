@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import msgspec
 
+from raceway.close_codes import NORMAL, require_close_code
 from raceway.errors import InvalidMessage
 from raceway.prepared import PreparedMessage
 from raceway.registry import Closing, Message
 from raceway.types import Event
-from raceway.wire.websocket import is_close_code
 
 NAME_CHARACTERS: Final = 100
 """Names are shorter than this."""
@@ -94,11 +94,10 @@ def client_message(text: object, data: object) -> PreparedMessage:
     )
 
 
-def _closing(code: object, reason: object) -> Closing:
+def _closing(code: Any, reason: object) -> Closing:
     if code is None:
-        code = 1000
-    if not isinstance(code, int) or not is_close_code(code):
-        raise InvalidMessage(f"{code!r} is not a close code that may be sent; use 1000 or 3000 to 4999.")
+        code = NORMAL
+    require_close_code(code)
     if reason is not None and not isinstance(reason, str):
         raise InvalidMessage(f"The 'reason' of a close is a str, not {reason!r}.")
     return Closing(int(code), reason or "")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
+from raceway.close_codes import NORMAL, OVERLOADED
 from raceway.prepared import PreparedMessage
 from raceway.registry.policy import Policy
 
@@ -12,8 +13,12 @@ from raceway.registry.policy import Policy
 class Closing(NamedTuple):
     """A client message that closes the socket (ASGI WebSocket, "Close")."""
 
-    code: int = 1000
+    code: int = NORMAL
     reason: str = ""
+
+
+TOO_SLOW: Final = Closing(OVERLOADED, "too slow")
+"""What a client is told that does not take what is pushed to it."""
 
 
 Message: TypeAlias = PreparedMessage | bytes | Closing

@@ -9,8 +9,10 @@ from collections.abc import Callable, Hashable
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
+from raceway.close_codes import ABNORMAL, INTERNAL_ERROR, NO_CODE, NORMAL, RESTARTING, require_close_code
 from raceway.errors import ClientDisconnected, InvalidMessage
 from raceway.prepared import PLAIN, PreparedMessage, Pushed
+from raceway.registry import TOO_SLOW
 from raceway.registry.policy import POLICIES, Policy, PushQueue, Verdict
 from raceway.server.connection import JOIN_BYTES, Connection
 from raceway.server.deadlines import NEVER
@@ -37,7 +39,6 @@ from raceway.wire.websocket import (
     close_frame,
     encode,
     encode_data,
-    is_close_code,
     ping_frame,
     pong_frame,
     text_frame,
@@ -152,19 +153,19 @@ class WebSocketConnection(Connection):
         try:
             await shared.application(scope, receive, send)
         except ClientDisconnected:
-            self._application_done(1000)
+            self._application_done(NORMAL)
         except BaseException as error:  # also sys.exit(), which must not end the server
             if isinstance(error, asyncio.CancelledError) and shared.draining:
-                self._application_done(1012)
+                self._application_done(RESTARTING)
             else:
                 logger.error("The application raised in the WebSocket %s.", _target(scope), exc_info=error)
                 shared.counters["application_errors"] += 1
-                self._application_done(1011)
+                self._application_done(INTERNAL_ERROR)
         else:
             if self.state is CONNECTING:
                 logger.error("The application returned without answering the WebSocket %s.", _target(scope))
                 shared.counters["application_errors"] += 1
-            self._application_done(1000)
+            self._application_done(NORMAL)
         finally:
             shared.running.discard(self)
 
@@ -173,7 +174,7 @@ class WebSocketConnection(Connection):
         self.listener = _nobody
         self.incoming = None
         if self.handshake is not None:
-            self.handshake.refuse(503 if code == 1012 else 500, "The application did not answer.")
+            self.handshake.refuse(503 if code == RESTARTING else 500, "The application did not answer.")
         elif self.last_words is not None:
             self._say_last_words()
         elif self.state is OPEN:
@@ -253,7 +254,7 @@ class WebSocketConnection(Connection):
             if self.state is CLOSING:
                 self._end(item.code, item.reason)
             elif self.state is OPEN:
-                self._approach_end(item.code, item.reason, 1000 if item.code == 1005 else item.code, "")
+                self._approach_end(item.code, item.reason, NORMAL if item.code == NO_CODE else item.code, "")
         elif isinstance(item, Violation):
             self.shared.counters["websocket_violations"] += 1
             if self.state is CLOSING:
@@ -274,7 +275,7 @@ class WebSocketConnection(Connection):
             self.shared.release_address(address)
         self.handshake = self.last_words = None
         self.engine = self.pushes = self.compressing = None
-        self._end(1006, "")
+        self._end(ABNORMAL, "")
         self._release(ClientDisconnected("The client has gone."))
 
     # To the application
@@ -416,7 +417,7 @@ class WebSocketConnection(Connection):
             raise ClientDisconnected("The WebSocket is closed.")
         elif kind == "websocket.close":
             code = message.get("code")
-            self.close(1000 if code is None else code, message.get("reason") or "")
+            self.close(NORMAL if code is None else code, message.get("reason") or "")
         else:
             raise InvalidMessage(
                 f"{kind!r} is not allowed on an open WebSocket; expected websocket.send or websocket.close."
@@ -441,7 +442,7 @@ class WebSocketConnection(Connection):
     def refused(self) -> None:
         """The handshake was answered with a response; nothing follows it."""
         self.handshake = None
-        self._end(1006, "")
+        self._end(ABNORMAL, "")
         self.finish()
 
     # Pushes
@@ -519,10 +520,10 @@ class WebSocketConnection(Connection):
 
     def _give_up_slow_client(self) -> None:
         self.pushes = None
-        self.write(close_frame(1013, "too slow"))
+        self.write(close_frame(*TOO_SLOW))
         self.flush()
         self._leave_open(CLOSING)
-        self.ending = (1013, "too slow")
+        self.ending = TOO_SLOW
         self.expect(self.shared.loop.time() + SLOW_CLIENT_S, self.write_deadline)
         self._tell_application()
 
@@ -576,10 +577,7 @@ class WebSocketConnection(Connection):
 
     def close(self, code: int, reason: str = "") -> None:
         """Begin the closing handshake (RFC 6455 section 7.1.2)."""
-        if type(code) is not int or not is_close_code(code):
-            raise InvalidMessage(
-                f"{code!r} is not a close code that may be sent; use 1000 to 1003, 1007 to 1014 or 3000 to 4999."
-            )
+        require_close_code(code)
         if not isinstance(reason, str):
             raise InvalidMessage(f"The 'reason' of a close is a str, not {reason!r}.")
         self._release_compressing()
@@ -643,7 +641,7 @@ class WebSocketConnection(Connection):
         if self.handshake is not None:
             self.handshake.refuse(503, "The server is stopping.")
         elif self.state is OPEN and self.last_words is None:
-            self.close(1012, "server is restarting")
+            self.close(RESTARTING, "server is restarting")
 
 
 def _target(scope: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import zlib
 
+from raceway.close_codes import INVALID_DATA, MESSAGE_TOO_BIG
 from raceway.prepared import PLAIN, Form
 from raceway.wire.websocket.incoming import Broken
 
@@ -117,9 +118,9 @@ def inflate(payload: bytes, max_bytes: int) -> bytes:
     try:
         made = stream.decompress(payload + _END, max_bytes + 1)
     except zlib.error:
-        raise Broken(1007, "compressed message is damaged") from None
+        raise Broken(INVALID_DATA, "compressed message is damaged") from None
     if len(made) > max_bytes:
-        raise Broken(1009, "message is too big")
+        raise Broken(MESSAGE_TOO_BIG, "message is too big")
     if stream.eof and not stream.unused_data:
         return made
     inflater = Inflater(max_bytes)  # several streams, or not the whole message
@@ -154,21 +155,21 @@ class Inflater:
             return b""
         made = self.receive(_END)
         if not self._stream.eof:
-            raise Broken(1007, "compressed message is cut short")
+            raise Broken(INVALID_DATA, "compressed message is cut short")
         return made
 
     def _begin_stream(self) -> None:
         self._streams_left -= 1
         if not self._streams_left:
-            raise Broken(1007, "compressed message has too many final blocks")
+            raise Broken(INVALID_DATA, "compressed message has too many final blocks")
         self._stream = zlib.decompressobj(-MAX_WINDOW_BITS)
 
     def _inflate(self, data: bytes) -> bytes:
         try:
             made = self._stream.decompress(data, self._room_bytes + 1)
         except zlib.error:
-            raise Broken(1007, "compressed message is damaged") from None
+            raise Broken(INVALID_DATA, "compressed message is damaged") from None
         self._room_bytes -= len(made)
         if self._room_bytes < 0:
-            raise Broken(1009, "message is too big")
+            raise Broken(MESSAGE_TOO_BIG, "message is too big")
         return made

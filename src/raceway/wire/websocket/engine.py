@@ -5,6 +5,7 @@ See docs/design/websocket-engine.md.
 
 from __future__ import annotations
 
+from raceway.close_codes import INVALID_DATA
 from raceway.wire.websocket.deflate import Deflate, inflate
 from raceway.wire.websocket.frames import FIN_BINARY, FIN_TEXT, RSV1
 from raceway.wire.websocket.incoming import Broken, Incoming, Violation
@@ -90,7 +91,7 @@ class Engine:
             items.append(Violation(broken.code, broken.reason))
             self._reader = _OVER
         except UnicodeDecodeError:
-            items.append(Violation(1007, "text is not UTF-8"))
+            items.append(Violation(INVALID_DATA, "text is not UTF-8"))
             self._reader = _OVER
         return items
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from raceway.errors import InvalidMessage
+from raceway.close_codes import require_close_code
 
 FIN_TEXT = 0x81
 FIN_BINARY = 0x82
@@ -13,7 +13,6 @@ FIN_PING = 0x89
 FIN_PONG = 0x8A
 RSV1 = 0x40
 
-NO_STATUS = 1005
 MAX_CONTROL_BYTES = 125
 
 # Most messages are small: their two-byte heads are made once.
@@ -21,11 +20,6 @@ _TEXT_HEADS = tuple(bytes((FIN_TEXT, size)) for size in range(126))
 _BINARY_HEADS = tuple(bytes((FIN_BINARY, size)) for size in range(126))
 _head_16 = Struct("!BBH").pack
 _head_64 = Struct("!BBQ").pack
-
-
-def is_close_code(code: int) -> bool:
-    """Say whether a close frame may carry ``code`` (RFC 6455 section 7.4 and the IANA registry)."""
-    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 
 def text_frame(data: str | bytes) -> bytes:
@@ -58,16 +52,11 @@ def pong_frame(payload: bytes = b"") -> bytes:
 
 
 def close_frame(code: int, reason: str = "") -> bytes:
-    """Frame a close. ``reason`` is cut to 123 bytes of whole characters; 1005 sends neither code nor reason.
+    """Frame a close; ``reason`` is cut to 123 bytes of whole characters.
 
-    Raises ``InvalidMessage`` for a code that RFC 6455 section 7.4 keeps off the wire.
+    Raises ``InvalidMessage`` for a code that stays off the wire.
     """
-    if code == NO_STATUS:
-        return _control_frame(FIN_CLOSE, b"")
-    if not is_close_code(code):
-        raise InvalidMessage(
-            f"close code {code} cannot be sent; the codes are 1000-1003, 1007-1014 and 3000-4999"
-        )
+    require_close_code(code)
     text = reason.encode(errors="replace")
     if len(text) > MAX_CONTROL_BYTES - 2:
         text = text[: MAX_CONTROL_BYTES - 2].decode(errors="ignore").encode()

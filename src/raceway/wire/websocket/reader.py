@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from codecs import utf_8_decode
 
+from raceway.close_codes import INVALID_DATA, MESSAGE_TOO_BIG, NO_CODE, PROTOCOL_ERROR, is_close_code
 from raceway.wire.websocket.deflate import Inflater
-from raceway.wire.websocket.frames import is_close_code
 from raceway.wire.websocket.incoming import Broken, Close, Incoming, Ping, Pong
 from raceway.wire.websocket.masking import apply_mask
 
@@ -117,10 +117,10 @@ class Reader:
             return 0
         second = data[at + 1]
         if second < 0x80:
-            raise Broken(1002, "frame is not masked")
+            raise Broken(PROTOCOL_ERROR, "frame is not masked")
         length = second & 0x7F
         if opcode >= CLOSE and length > 125:
-            raise Broken(1002, "control frame is too long")
+            raise Broken(PROTOCOL_ERROR, "control frame is too long")
         start = at + 2
         if length == 126:
             start = at + 4
@@ -128,14 +128,14 @@ class Reader:
                 return 0
             length = int.from_bytes(data[at + 2 : start], "big")
             if length < 126:
-                raise Broken(1002, "length is not in its shortest form")
+                raise Broken(PROTOCOL_ERROR, "length is not in its shortest form")
         elif length == 127:
             start = at + 10
             if len(data) < start:
                 return 0
             length = int.from_bytes(data[at + 2 : start], "big")
             if length < 65536 or length >> 63:
-                raise Broken(1002, "length is not in its shortest form, or negative")
+                raise Broken(PROTOCOL_ERROR, "length is not in its shortest form, or negative")
         if opcode < CLOSE:
             self._check_size(first, length)
         if len(data) < start + 4:
@@ -152,18 +152,18 @@ class Reader:
 
     def _check_first(self, first: int, opcode: int) -> None:
         if opcode not in _OPCODES:
-            raise Broken(1002, f"opcode {opcode} is reserved")
+            raise Broken(PROTOCOL_ERROR, f"opcode {opcode} is reserved")
         if opcode >= CLOSE:
             if first < 0x80:
-                raise Broken(1002, "control frame is fragmented")
+                raise Broken(PROTOCOL_ERROR, "control frame is fragmented")
         elif opcode == CONTINUATION:
             if self._message is None:
-                raise Broken(1002, "continuation of no message")
+                raise Broken(PROTOCOL_ERROR, "continuation of no message")
         elif self._message is not None:
-            raise Broken(1002, "new message inside a fragmented one")
+            raise Broken(PROTOCOL_ERROR, "new message inside a fragmented one")
         # RFC 7692 section 6: RSV1 belongs to the first frame of a data message.
         if first & 0x30 or (first & 0x40 and not (self._may_deflate and opcode in (TEXT, BINARY))):
-            raise Broken(1002, "reserved bit is set")
+            raise Broken(PROTOCOL_ERROR, "reserved bit is set")
 
     def _check_size(self, first: int, length: int) -> None:
         """Refuse a message as soon as a head says that it is too big; a compressed one shows it later."""
@@ -172,7 +172,7 @@ class Reader:
         else:
             compressed, size = self._inflater is not None, len(self._message)
         if not compressed and size + length > self._max_bytes:
-            raise Broken(1009, "message is too big")
+            raise Broken(MESSAGE_TOO_BIG, "message is too big")
 
     def _read_payload(self, masked: bytes | memoryview) -> None:
         piece = apply_mask(masked, self._mask)
@@ -196,7 +196,7 @@ class Reader:
         self._cut = piece[utf_8_decode(piece, "strict", False)[1] :]
         # Python waits for the third octet of a surrogate, for the sake of its "surrogatepass".
         if self._cut >= b"\xed\xa0" and self._cut < b"\xee":
-            raise Broken(1007, "text is not UTF-8")
+            raise Broken(INVALID_DATA, "text is not UTF-8")
 
     def _end_frame(self, items: list[Incoming]) -> None:
         opcode, self._opcode = self._opcode, None
@@ -227,8 +227,8 @@ class Reader:
 def read_close(payload: bytes) -> Close:
     """Read a close frame's payload (RFC 6455 section 5.5.1); raises ``Broken`` or ``UnicodeDecodeError``."""
     if not payload:
-        return Close(1005, "")
+        return Close(NO_CODE, "")
     code = int.from_bytes(payload[:2], "big")
     if len(payload) < 2 or not is_close_code(code):
-        raise Broken(1002, "close frame has no valid code")
+        raise Broken(PROTOCOL_ERROR, "close frame has no valid code")
     return Close(code, payload[2:].decode())
