@@ -10,7 +10,8 @@ from django.apps import apps
 from django.conf import settings
 from django.test import Client
 
-from raceway.layers.user import user_group_name
+from raceway.auth import AuthMiddleware, membership
+from raceway.layers.user import session_group_name
 from raceway.sessions import SessionMiddleware, session_store
 from raceway.testing.targets import applications_in
 from raceway.types import Scope
@@ -26,16 +27,17 @@ def sign_in(
     """
     given = dict(cookies_in(cookies))
     if user is not None or session is not None:
-        has_auth, has_session = _middleware_of(application)
         store = _store(user, session)
         if store is not None:
             given[settings.SESSION_COOKIE_NAME] = store.session_key
-            if not has_session:
+            if not _has(application, SessionMiddleware):
                 scope["session"] = store
-        if user is not None and not (has_auth and store is not None):
-            scope["user"] = user
+        if user is not None and (store is None or not _has(application, AuthMiddleware)):
             if user.is_authenticated and user.pk is not None:
-                scope["raceway.groups"] = [*scope.get("raceway.groups", ()), user_group_name(user.pk)]
+                group = None if store is None else session_group_name(store.session_key)
+                membership.sign_in(scope, user, group)
+            else:
+                scope["user"] = user
     if given:
         value = "; ".join(f"{name}={value}" for name, value in given.items())
         scope["headers"].append((b"cookie", value.encode("latin-1")))
@@ -72,11 +74,5 @@ def _store(user: Any, session: Mapping[str, Any] | None) -> Any:
     return store
 
 
-def _middleware_of(application: Any) -> tuple[bool, bool]:
-    from raceway.auth import AuthMiddleware
-
-    found = list(applications_in(application))
-    return (
-        any(isinstance(one, AuthMiddleware) for one in found),
-        any(isinstance(one, SessionMiddleware) for one in found),
-    )
+def _has(application: Any, middleware: type) -> bool:
+    return any(isinstance(one, middleware) for one in applications_in(application))

@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect as open_websocket
 
 from raceway import Group
+from raceway.auth import close_sockets_of_session
 from raceway.layers import get_channel_layer
 from raceway.testing import (
     ChannelLayersMixin,
@@ -63,6 +64,14 @@ class InsideTheTransaction(ChannelLayersMixin, TestCase):
                 socket.receive()
                 Group(f"raceway.user.{self.leela.pk}").broadcast("for leela")
                 socket.expect_text("for leela")
+
+    def test_a_user_who_logs_out_is_closed(self):
+        for target in ("/people/", People):
+            with connect(target, user=self.leela) as socket:
+                socket.receive()
+                key = socket.scope["headers"][-1][1].decode().removeprefix("sessionid=")
+                close_sockets_of_session(key)
+                socket.expect_close(4401)
 
     def test_the_session_of_djangos_client_is_the_sockets(self):
         self.client.force_login(self.leela)
