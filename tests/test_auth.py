@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +20,7 @@ from raceway.layers.memory import MemoryLayer
 from raceway.testing import HttpCommunicator
 from raceway.threads import LentThread
 from tests.consumers.driver import Socket, until
-from tests.project.database import AnonymousUser, User, make_user
+from tests.project.database import AnonymousUser, User, in_thread, make_user
 from tests.routing.calls import call, note
 
 LOGGED_OUT = {"type": "websocket.close", "code": 4401, "reason": "logged out"}
@@ -174,7 +173,7 @@ async def test_login_takes_the_user_of_the_scope_or_says_that_there_is_none(user
 
 
 async def test_the_session_of_another_user_is_not_kept(leela: User, leelas_session: str) -> None:
-    fry = await User.objects.filter(username="fry").afirst() or await User.objects.acreate_user("fry")
+    fry = await in_thread(make_user, "fry")
     scope, _ = await call(AuthMiddlewareStack(note("x")), headers=headers(leelas_session))
     await login(scope, fry, "django.contrib.auth.backends.ModelBackend")
     assert scope["session"].session_key != leelas_session
@@ -216,18 +215,6 @@ async def test_a_users_sockets_are_reached_from_anywhere(leela: User, leelas_ses
     for socket in (*hers, his):
         await socket.goodbye()
     assert not any(socket.sent for socket in (*hers, his))
-
-
-async def in_thread(function: Any, *args: Any) -> Any:
-    """Call as a view does, in a thread that then closes its database connections."""
-
-    def call() -> Any:
-        try:
-            return function(*args)
-        finally:
-            connections.close_all()
-
-    return await asyncio.to_thread(call)
 
 
 def request_of(key: str, user: Any = None) -> HttpRequest:
