@@ -12,7 +12,7 @@ import pytest
 import tests.project  # noqa: F401  Django's settings
 
 NAMES = {
-    "raceway": ["Channel", "Group", "User", "channel_layers", "get_channel_layer"],
+    "raceway": ["Channel", "Group", "User", "__version__", "channel_layers", "get_channel_layer"],
     "raceway.asgi": ["get_application"],
     "raceway.auth": [
         "AuthMiddleware",
@@ -56,7 +56,18 @@ NAMES = {
         "RequestTimeout",
         "StopConsumer",
     ],
-    "raceway.layers": ["Channel", "ChannelLayer", "Group", "User", "channel_layers", "get_channel_layer"],
+    "raceway.layers": [
+        "Channel",
+        "ChannelLayer",
+        "ChannelLayers",
+        "DEFAULT_CHANNEL_LAYER",
+        "Group",
+        "User",
+        "channel_layers",
+        "decode_event",
+        "get_channel_layer",
+        "require_channel_layer",
+    ],
     "raceway.layers.memory": ["MemoryLayer"],
     "raceway.middleware": ["BaseMiddleware"],
     "raceway.origin": ["AllowedHostsOriginValidator", "OriginValidator"],
@@ -69,20 +80,30 @@ NAMES = {
         "get_default_application",
         "reverse",
     ],
-    "raceway.server": ["Config", "Server", "run"],
+    "raceway.server": ["Config", "Server", "load_application", "run"],
     "raceway.sessions": ["CookieMiddleware", "SessionMiddleware", "SessionMiddlewareStack"],
     "raceway.testing": [
         "ApplicationCommunicator",
         "ChannelLayersMixin",
         "ChannelsLiveServerTestCase",
         "Clock",
+        "Connecting",
+        "EventStream",
         "HttpCommunicator",
         "LayerConformance",
+        "LiveServerThread",
         "NothingCame",
+        "Publication",
+        "Published",
         "RacewayLiveServerTestCase",
+        "ServerSentEvent",
+        "Socket",
+        "SyncEventStream",
+        "SyncSocket",
         "WebsocketCommunicator",
         "assert_published",
         "connect",
+        "connect_sse",
         "fresh_channel_layers",
         "published",
     ],
@@ -94,13 +115,18 @@ def test_the_name_is_there(module: str, name: str) -> None:
     assert hasattr(importlib.import_module(module), name)
 
 
-def test_the_package_itself_names_exactly_these() -> None:
-    import raceway
+@pytest.mark.parametrize("name", NAMES)
+def test_a_module_that_says_what_is_public_says_exactly_these(name: str) -> None:
+    module = importlib.import_module(name)
+    assert sorted(getattr(module, "__all__", NAMES[name])) == sorted(NAMES[name])
 
-    assert sorted(raceway.__all__) == sorted([*NAMES["raceway"], "__version__"])
-    assert dir(raceway) == sorted(raceway.__all__)
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        raceway.nothing  # noqa: B018
+
+@pytest.mark.parametrize("name", ["raceway", "raceway.testing"])
+def test_a_lazy_module_behaves_as_others_do(name: str) -> None:
+    module = importlib.import_module(name)
+    assert dir(module) == sorted(NAMES[name])
+    with pytest.raises(AttributeError, match=f"module '{name}' has no attribute 'nothing'"):
+        module.nothing  # noqa: B018
 
 
 def test_importing_the_package_imports_nothing_else() -> None:
