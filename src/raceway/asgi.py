@@ -23,7 +23,7 @@ from raceway.routing import ProtocolTypeRouter, URLRouter, get_default_applicati
 from raceway.routing.begin import begin
 from raceway.routing.project import get_websocket_urlpatterns
 from raceway.threads import enter_threads
-from raceway.types import ASGIApplication, Prepare, Receive, Scope, Send
+from raceway.types import ASGIApplication, Prepare, RacewayApplication, Receive, Scope, Send
 
 STATIC_FILES_DECIDED: Final = "raceway.static_files_decided"
 """In a scope: a ``StaticFiles`` has seen it."""
@@ -71,7 +71,7 @@ def get_asgi_application() -> ASGIApplication:
     return serve
 
 
-class StaticFiles:
+class StaticFiles(RacewayApplication):
     """Serve static files before ``application``, as ``django.contrib.staticfiles`` does, if ``serve`` and it can.
 
     The outermost one decides: those inside it, such as that of ``get_application``, serve none by themselves.
@@ -84,13 +84,9 @@ class StaticFiles:
 
             self._http = cast(ASGIApplication, ASGIStaticFilesHandler(cast(ASGIHandler, application)))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.raceway_begin(scope, receive, send)
-
     def raceway_begin(
         self, scope: Scope, receive: Receive, send: Send, prepares: tuple[Prepare, ...] = ()
     ) -> Awaitable[None]:
-        """What ``__call__`` does, without staying on the stack."""
         if scope["type"] != "http" or STATIC_FILES_DECIDED in scope:
             return begin(self.application, scope, receive, send, prepares)
         return begin(self._http, {**scope, STATIC_FILES_DECIDED: True}, receive, send, prepares)

@@ -11,8 +11,7 @@ from raceway.types import ASGIApplication, Prepare, RacewayApplication, Receive,
 class ConnectMiddleware(RacewayApplication):
     """Change the scope of a connection, or deny it, before ``inner`` is called; subclass and write ``prepare``.
 
-    It never sees a message, so it costs none anything. To see them, write ASGI middleware that wraps ``receive``
-    or ``send``.
+    It never sees a message, so it costs none anything; to see them, subclass ``raceway.middleware.BaseMiddleware``.
     """
 
     def __init__(self, inner: ASGIApplication) -> None:
