@@ -263,6 +263,67 @@ async def test_an_exception_that_nobody_waited_for_is_raised_at_the_end() -> Non
             await socket.send("x")
 
 
+async def test_an_exception_that_the_test_expected_is_not_raised_again_at_the_end() -> None:
+    async with connect(consumers.Broken) as socket:
+        await socket.send("x")
+        with pytest.raises(ZeroDivisionError):
+            await socket.receive()
+
+
+async def test_whatever_leaves_the_application_fails_the_test() -> None:
+    """What is no ``Exception`` too: ``pytest.fail()`` in a consumer, the end of a task that it awaits."""
+
+    async def fails(socket):
+        async for _ in socket:
+            pytest.fail("in the consumer")
+
+    async def exits(socket):
+        async for _ in socket:
+            raise SystemExit("in the consumer")
+
+    async def awaits_cancelled(socket):
+        async for _ in socket:
+            task = asyncio.create_task(asyncio.Event().wait())
+            task.cancel()
+            await task
+
+    for consumer, kind, text in (
+        (fails, pytest.fail.Exception, "in the consumer"),
+        (exits, RuntimeError, r"raised SystemExit\('in the consumer'\)"),
+        (awaits_cancelled, RuntimeError, "let a CancelledError out"),
+    ):
+        with pytest.raises(kind, match=text):
+            async with connect(consumer) as socket:
+                await socket.send("x")
+
+
+def test_whatever_leaves_the_application_fails_the_test_without_async() -> None:
+    async def exits(socket):
+        async for _ in socket:
+            raise SystemExit("in the consumer")
+
+    with pytest.raises(RuntimeError, match="in the consumer"), connect(exits) as socket:
+        socket.send("x")
+
+
+def test_the_end_of_the_event_loop_does_not_hang_the_test() -> None:
+    async def exits_later(socket):
+        async def leave():
+            raise SystemExit
+
+        async for _ in socket:
+            socket.task = asyncio.create_task(leave())
+
+    ended = (
+        RuntimeError,
+        AssertionError,
+        asyncio.CancelledError,
+    )  # which, depends on what it was about to do
+    with pytest.raises(ended), connect(exits_later) as socket:  # noqa: PT012
+        socket.send("x")
+        socket.receive()
+
+
 async def test_the_tests_own_failure_is_what_is_seen() -> None:
     with pytest.raises(KeyError, match="mine"):  # noqa: PT012
         async with connect(consumers.Broken) as socket:

@@ -45,8 +45,10 @@ class ApplicationCommunicator:
         self._went_out = asyncio.Event()
         self._has_left = False
         self._task: asyncio.Task[None] | None = None
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
         self._failed_at: TracebackType | None = None
+        self.has_told_failure = False
+        """What the application raised has been raised in the test."""
 
     async def send_input(self, message: Event) -> None:
         """Give the application an event. Raises what the application raised, if it has."""
@@ -130,10 +132,25 @@ class ApplicationCommunicator:
         try:
             with keep_connections():
                 await self.application(self.scope, self._receive, self._send)
-        except Exception as error:
-            self._failure = error
-            self._failed_at = error.__traceback__  # raising it again changes it
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            self._fail(
+                RuntimeError("The application let a CancelledError out, of something else than itself."),
+                error,
+            )
+        except SystemExit as error:  # a task that lets it out ends the event loop, and the test with it
+            self._fail(RuntimeError(f"The application raised {error!r}."), error)
+        except BaseException as error:  # pytest.fail() raises no Exception
+            self._fail(error)
             raise
+
+    def _fail(self, failure: BaseException, cause: BaseException | None = None) -> None:
+        if cause is not None:
+            failure.__cause__ = cause
+        self._failure = failure
+        self._failed_at = failure.__traceback__  # raising it again changes it
 
     async def _receive(self) -> Event:
         while not self._input:
@@ -165,6 +182,7 @@ class ApplicationCommunicator:
         if self._task is not None and self._task.done() and not self._task.cancelled():
             self._task.exception()  # asking for it also says that somebody has
         if self._failure is not None:
+            self.has_told_failure = True
             raise self._failure.with_traceback(self._failed_at)
 
 

@@ -7,7 +7,7 @@ import queue
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context, copy_context
 from functools import partial, update_wrapper
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -50,6 +50,13 @@ class CallersThread(Executor):
             self._calls.get()()
 
 
+class LoopEnded(RuntimeError):
+    """The event loop of a ``LoopThread`` has ended by itself."""
+
+    def __init__(self) -> None:
+        super().__init__("The test's event loop has ended: a task in it let a SystemExit out.")
+
+
 class LoopThread:
     """An event loop in a thread of its own, for a test without one.
 
@@ -62,6 +69,7 @@ class LoopThread:
         self._ready: Future[None] = Future()
         self._context: Context
         self._ended: asyncio.Event
+        self._result: Future[Any] | None = None
         self.loop: asyncio.AbstractEventLoop
         self._thread = threading.Thread(target=self._work, name="raceway-test-loop", daemon=True)
 
@@ -82,12 +90,24 @@ class LoopThread:
         def begin() -> None:
             self.loop.create_task(coroutine).add_done_callback(partial(_copy, result))
 
-        self.loop.call_soon_threadsafe(begin, context=self._context.copy())
+        self._result = result
+        try:
+            self.loop.call_soon_threadsafe(begin, context=self._context.copy())
+        except RuntimeError:
+            result.set_exception(LoopEnded())
         self._calls.work_until(result)
+        if isinstance(result.exception(), LoopEnded):
+            coroutine.close()
         return result.result()
 
     def _work(self) -> None:
-        asyncio.run(self._live())
+        try:
+            asyncio.run(self._live())
+        except SystemExit:
+            pass  # whoever waits is told
+        finally:
+            if self._result is not None and not self._result.done():
+                self._result.set_exception(LoopEnded())
 
     async def _live(self) -> None:
         async with ThreadSensitiveContext(executor=self._calls):
@@ -102,7 +122,8 @@ class LoopThread:
             await asyncio.gather(*rest, return_exceptions=True)
 
     def _join(self, finished: Future[None]) -> None:
-        self.loop.call_soon_threadsafe(self._ended.set)
+        with suppress(RuntimeError):  # it has ended by itself
+            self.loop.call_soon_threadsafe(self._ended.set)
         self._thread.join()
         finished.set_result(None)
 
