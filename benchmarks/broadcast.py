@@ -47,7 +47,7 @@ def answer(settings: Settings) -> str:
     head = ["sockets", "server", "CPU µs per delivery", "CPU µs per broadcast", "lowest to highest"]
     head += ["writes per delivery", "deliveries per second", "server's core busy", "generator's µs"]
     rows = [_row(results, server, size) for size in SIZES for server in CONTENDERS]
-    once_us = [results.median(server.name, "1", lambda s: s.server_us) for server in CONTENDERS]
+    once_us = [results.median(server.name, "1") for server in CONTENDERS]
     text = "\n".join(map(str, targets))
     text += f"\n- a broadcast to one socket: {report.number(once_us[0] - once_us[1])} µs more than the loop"
     return f"{text}\n\n{report.table(head, rows)}\n\nOrientation: {ORIENTATION}. {report.notes(results)}"
@@ -60,8 +60,8 @@ def _broadcasts(size: int, seconds: float) -> int:
 
 def _beyond_fixed(results: Results[Sample], size: int) -> float:
     """Raceway's CPU per broadcast beyond what it may cost once, of the loop's; below 0 if that is all."""
-    ratio = results.ratio(RACEWAY.name, FLOOR.name, f"{size}", lambda s: s.server_us)
-    loop_us = size * results.median(FLOOR.name, f"{size}", lambda s: s.server_us)
+    ratio = results.ratio(RACEWAY.name, FLOOR.name, f"{size}")
+    loop_us = size * results.median(FLOOR.name, f"{size}")
     return ratio - FIXED_US / loop_us
 
 
@@ -69,14 +69,9 @@ def _row(results: Results[Sample], server: Server, size: int) -> list[str]:
     variant = f"{size}"
     samples = results.of.get((server.name, variant), [])
     if not samples:
-        return [
-            f"{size:,}",
-            server.name,
-            "**FAILED**",
-            *[""] * 6,
-        ]
-    per_delivery = results.median(server.name, variant, lambda s: s.server_us)
-    costs = [sample.server_us for sample in samples]
+        return [f"{size:,}", server.name, "**FAILED**", *[""] * 6]
+    per_delivery = results.median(server.name, variant)
+    costs = [sample.cost for sample in samples]
     busy = results.median(server.name, variant, lambda s: s.server_cpu_s / s.wall_s)
     writes = results.median(server.name, variant, lambda s: s.writes / s.messages)
     bound = " **GENERATOR-BOUND**" if any(sample.load_bound for sample in samples) else ""

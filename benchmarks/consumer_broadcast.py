@@ -51,20 +51,16 @@ def answer(settings: Settings) -> str:
         return samples
 
     results = alternated(CONTENDERS, settings, once)
-    cost = lambda sample: sample.server_us  # noqa: E731
-    of_channels = {
-        variant: results.best((server.name for server in CHANNELS), variant, cost)
-        for variant in (MESSAGE, EVENT)
-    }
+    of_channels = {variant: results.best(CHANNELS, variant) for variant in (MESSAGE, EVENT)}
     text = "\n".join(
-        str(report.Target(name, results.ratio(CONSUMERS.name, reference, variant, cost), at_most))
+        str(report.Target(name, results.ratio(CONSUMERS.name, reference, variant), at_most))
         for name, reference, variant, at_most in (
             ("client message, of the loop's CPU", FLOOR.name, MESSAGE, LOOP_RATIO),
             (f"client message, of {of_channels[MESSAGE]}", of_channels[MESSAGE], MESSAGE, MESSAGE_RATIO),
             (f"event, of {of_channels[EVENT]}", of_channels[EVENT], EVENT, EVENT_RATIO),
         )
     )
-    alone = results.ratio(FLOOR.name, of_channels[MESSAGE], MESSAGE, cost)
+    alone = results.ratio(FLOOR.name, of_channels[MESSAGE], MESSAGE)
     text += f"\n- for scale, the loop alone, of {of_channels[MESSAGE]}: {report.number(alone)}"
     for variant, contenders, what in (
         (MESSAGE, CONTENDERS, "text; Raceway's is a client message"),

@@ -43,13 +43,7 @@ def answer(settings: Settings) -> str:
         return samples
 
     results = alternated(CONTENDERS, settings, once)
-    cost = lambda sample: sample.server_us  # noqa: E731
-    lines = []
-    for variant, at_most in RATIOS.items():
-        best = results.best((server.name for server in CHANNELS_IN_MEMORY), variant, cost)
-        ratio = results.ratio(CONSUMERS.name, best, variant, cost)
-        lines.append(str(report.Target(f"echo through {variant}, of {best}", ratio, at_most)))
-    text = "\n".join(lines)
+    text = report.against_best(results, CONSUMERS, CHANNELS_IN_MEMORY, RATIOS, "echo through")
     for variant in PATHS:
         text += f"\n\n{CONNECTIONS} connections, 1 in flight on each, `{variant}`:\n\n"
         text += report.cost_table(results, CONTENDERS, variant, ORIENTATION[variant], "message")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from benchmarks import report
 from benchmarks.handshake import browser_headers
-from benchmarks.idle import Memory, kib, memory_of, memory_table
+from benchmarks.idle import memory_of, memory_table
 from benchmarks.load import Load
-from benchmarks.measure import Settings, alternated
+from benchmarks.measure import Figure, Settings, alternated
 from benchmarks.project.database import make_session
 from benchmarks.servers import CHANNELS_IN_MEMORY, CONSUMERS, Server, running
 
@@ -23,7 +23,7 @@ def answer(settings: Settings) -> str:
     """Measure, and answer in Markdown."""
     session_key = make_session()
 
-    def once(server: Server) -> dict[str, Memory]:
+    def once(server: Server) -> dict[str, Figure]:
         with (
             running(server, "stack") as process,
             Load(process, headers=browser_headers(process, session_key)) as load,
@@ -31,5 +31,5 @@ def answer(settings: Settings) -> str:
             return {"": memory_of(process, load, CONNECTIONS)}
 
     results = alternated(CONTENDERS, settings, once, patience_s=0)
-    target = report.Target("KiB per idle WebSocket", results.median(CONSUMERS.name, "", kib), 16)
+    target = report.Target("KiB per idle WebSocket", results.median(CONSUMERS.name, ""), 16)
     return f"{target}\n\n{memory_table(results, CONTENDERS, CONNECTIONS, ORIENTATION)}"

@@ -38,14 +38,8 @@ def answer(settings: Settings) -> str:
             }
 
     results = alternated(CONTENDERS, settings, once)
-    lines = [
-        report.Target(
-            "echo, of Uvicorn's CPU",
-            results.ratio(RACEWAY.name, UVICORN.name, "1", lambda s: s.server_us),
-            0.5,
-        ),
-    ]
-    text = "\n".join(map(str, lines))
+    ratio = results.ratio(RACEWAY.name, UVICORN.name, "1")
+    text = str(report.Target("echo, of Uvicorn's CPU", ratio, 0.5))
     for depth in DEPTHS:
         orientation = ORIENTATION if depth == 1 else {}
         text += f"\n\n{CONNECTIONS} connections, {depth} in flight on each:\n\n"

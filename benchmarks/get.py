@@ -49,12 +49,11 @@ def answer(settings: Settings) -> str:
         }
 
     results = alternated(CONTENDERS, settings, once)
-    cost = lambda sample: sample.server_us  # noqa: E731
-    best = results.best((UVICORN.name, GRANIAN.name), FEW, cost)
-    logged = results.median(RACEWAY.name, LOGGED, cost) / results.median(RACEWAY.name, FEW, cost)
+    best = results.best((UVICORN, GRANIAN), FEW)
+    logged = results.median(RACEWAY.name, LOGGED) / results.median(RACEWAY.name, FEW)
     text = "\n".join(
         [
-            str(report.Target(f"GET, of {best}'s CPU", results.ratio(RACEWAY.name, best, FEW, cost), 0.6)),
+            str(report.Target(f"GET, of {best}'s CPU", results.ratio(RACEWAY.name, best, FEW), 0.6)),
             str(report.Target("GET with access log, of the same without", logged, 1.25)),
         ]
     )

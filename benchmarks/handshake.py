@@ -57,13 +57,7 @@ def answer(settings: Settings) -> str:
         return samples
 
     results = alternated(CONTENDERS, settings, once)
-    cost = lambda sample: sample.server_us  # noqa: E731
-    lines = []
-    for variant, at_most in RATIOS.items():
-        best = results.best((server.name for server in CHANNELS_IN_MEMORY), variant, cost)
-        ratio = results.ratio(CONSUMERS.name, best, variant, cost)
-        lines.append(str(report.Target(f"handshake {variant}, of {best}", ratio, at_most)))
-    text = "\n".join(lines)
+    text = report.against_best(results, CONSUMERS, CHANNELS_IN_MEMORY, RATIOS, "handshake")
     for variant, title in TITLES.items():
         contenders = CONTENDERS if variant in (BARE, ECHOED) else CONTENDERS[:-1]
         text += f"\n\n{AT_A_TIME} at a time, {title}:\n\n"

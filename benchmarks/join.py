@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from benchmarks import report
-from benchmarks.measure import Results, Settings, alternated
+from benchmarks.measure import Figure, Results, Settings, alternated
 from benchmarks.servers import CHANNELS_IN_MEMORY, CONSUMERS, HERE, SERVER_CORE, Server, pin
 
 OPENED = replace(CONSUMERS, module="raceway.layers.memory.MemoryLayer")
@@ -25,18 +25,10 @@ MEMBERS = 1_000
 GROWTH = 1.2
 
 
-@dataclass(frozen=True)
-class Cost:
-    """CPU microseconds of the process that did nothing else."""
-
-    us: float
-    disturbance: float = 0.0  # other processes hardly change it
-
-
 def answer(settings: Settings) -> str:
     """Measure, and answer in Markdown."""
 
-    def once(server: Server) -> dict[str, Cost]:
+    def once(server: Server) -> dict[str, Figure]:
         way = "open" if server is OPENED else "receive"
         command = [
             str(server.python),
@@ -56,10 +48,10 @@ def answer(settings: Settings) -> str:
         )
         if done.returncode:
             raise RuntimeError(done.stderr[-2000:].strip())
-        return {variant: Cost(us) for variant, us in json.loads(done.stdout).items()}
+        return {variant: Figure(us) for variant, us in json.loads(done.stdout).items()}
 
     results = alternated(CONTENDERS, settings, once)
-    growth = results.median(OPENED.name, f"{SIZES[-1]}", us) / results.median(OPENED.name, f"{SIZES[0]}", us)
+    growth = results.median(OPENED.name, f"{SIZES[-1]}") / results.median(OPENED.name, f"{SIZES[0]}")
     target = report.Target(
         f"joining and leaving as one of {SIZES[-1]:,}, of one of {SIZES[0]}", growth, GROWTH
     )
@@ -72,11 +64,7 @@ def answer(settings: Settings) -> str:
     return f"{target}\n\nCPU µs:\n\n{report.table(head, rows)}"
 
 
-def us(cost: Cost) -> float:
-    return cost.us
-
-
-def _cell(results: Results[Cost], server: Server, variant: str) -> str:
+def _cell(results: Results[Figure], server: Server, variant: str) -> str:
     if server.name in results.failures:
         return "**FAILED**"
-    return report.number(results.median(server.name, variant, us))
+    return report.number(results.median(server.name, variant))

@@ -48,7 +48,8 @@ class Sample:
     redis_cpu_s: float = 0.0
 
     @property
-    def server_us(self) -> float:
+    def cost(self) -> float:
+        """CPU microseconds of the server per message."""
         return self.server_cpu_s / self.messages * 1e6
 
     @property
@@ -73,14 +74,28 @@ class Sample:
         return self.load_busy_s > 0.95 * self.wall_s and self.server_cpu_s < 0.9 * self.wall_s
 
 
+@dataclass(frozen=True)
+class Figure:
+    """One run of which other processes hardly change the result: KiB, or CPU microseconds of an idle process."""
+
+    cost: float
+    disturbance: float = 0.0
+
+
 class Result(Protocol):
     """What one run of one variant gives; ``disturbance`` is the CPU of other processes, in cores."""
 
+    @property
+    def cost(self) -> float: ...
     @property
     def disturbance(self) -> float: ...
 
 
 R = TypeVar("R", bound=Result)
+
+
+def cost(result: Result) -> float:
+    return result.cost
 
 
 @dataclass
@@ -91,21 +106,24 @@ class Results(Generic[R]):
     failures: dict[str, str] = field(default_factory=dict)
     disturbed_runs: int = 0
 
-    def median(self, contender: str, variant: str, figure: Callable[[R], float]) -> float:
+    def median(self, contender: str, variant: str, figure: Callable[[R], float] = cost) -> float:
         """The median of the rounds; not a number where the contender failed."""
         values = [figure(result) for result in self.of.get((contender, variant), ())]
         return statistics.median(values) if values else math.nan
 
-    def best(self, contenders: Iterable[str], variant: str, figure: Callable[[R], float]) -> str:
-        """The contender with the lowest median; any of them if all failed."""
-        return min(contenders, key=lambda name: _last_if_nan(self.median(name, variant, figure)))
+    def best(self, contenders: Iterable[Server], variant: str) -> str:
+        """The contender with the lowest median cost; any of them if all failed."""
+        return min(
+            (contender.name for contender in contenders),
+            key=lambda name: _last_if_nan(self.median(name, variant)),
+        )
 
-    def ratio(self, contender: str, reference: str, variant: str, figure: Callable[[R], float]) -> float:
-        """The median over the rounds of one contender's figure divided by the other's in the same round."""
+    def ratio(self, contender: str, reference: str, variant: str) -> float:
+        """The median over the rounds of one contender's cost divided by the other's in the same round."""
         pairs = zip(
             self.of.get((contender, variant), ()), self.of.get((reference, variant), ()), strict=False
         )
-        values = [figure(one) / figure(other) for one, other in pairs]
+        values = [one.cost / other.cost for one, other in pairs]
         return statistics.median(values) if values else math.nan
 
 

@@ -31,6 +31,22 @@ class Target:
         return f"- **{verdict}**: {self.text}: {number(self.measured)}, at most {number(self.at_most)}"
 
 
+def against_best(
+    results: Results[Sample],
+    contender: servers.Server,
+    peers: Sequence[servers.Server],
+    at_most: Mapping[str, float],
+    what: str,
+) -> str:
+    """For each variant the target: ``contender``'s cost, of the best peer's."""
+    targets = []
+    for variant, most in at_most.items():
+        best = results.best(peers, variant)
+        ratio = results.ratio(contender.name, best, variant)
+        targets.append(Target(f"{what} {variant}, of {best}", ratio, most))
+    return "\n".join(map(str, targets))
+
+
 def number(value: float) -> str:
     """Three significant digits, or a dash."""
     if math.isnan(value):
@@ -70,15 +86,15 @@ def cost_table(
         if not samples:
             rows.append([name, "**FAILED**", *[""] * (len(head) - 2)])
             continue
-        costs = [sample.server_us for sample in samples]
+        costs = [sample.cost for sample in samples]
         busy = results.median(name, variant, lambda sample: sample.server_cpu_s / sample.wall_s)
         bound = " **GENERATOR-BOUND**" if any(sample.load_bound for sample in samples) else ""
         rows.append(
             [
                 name,
-                number(results.median(name, variant, lambda sample: sample.server_us)),
+                number(results.median(name, variant)),
                 f"{number(min(costs))} to {number(max(costs))}",
-                number(results.ratio(name, servers.RACEWAY.name, variant, lambda sample: sample.server_us)),
+                number(results.ratio(name, servers.RACEWAY.name, variant)),
                 number(results.median(name, variant, lambda sample: sample.per_second)) + bound,
                 f"{busy:.0%}",
                 number(results.median(name, variant, lambda sample: sample.load_us)),

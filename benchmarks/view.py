@@ -36,12 +36,11 @@ def answer(settings: Settings) -> str:
         return samples
 
     results = alternated(CONTENDERS, settings, once)
-    cost = lambda sample: sample.server_us  # noqa: E731
     text = "\n".join(
         str(
             report.Target(
                 f"{server.name}, {variant}, of {GRANIAN}'s CPU",
-                results.ratio(server.name, GRANIAN, variant, cost),
+                results.ratio(server.name, GRANIAN, variant),
                 1,
             )
         )
