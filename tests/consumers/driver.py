@@ -23,7 +23,6 @@ class Socket:
         self.application = application
         self.lane = lane
         self.sent: list[Any] = []
-        self.waited_for_room = 0
         self.drained = 0
         self._news = asyncio.Event()
         self._queue: asyncio.Queue[Any] = asyncio.Queue()

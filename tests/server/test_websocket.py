@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import select
 import struct
 import time
@@ -274,6 +275,28 @@ def test_sends_that_nobody_awaits_are_bounded(site: Any, port: int, ws: Any, sha
     assert seen.next() < 32 << 20, "all 64 MB were taken"
     assert shared[0].server.counters["slow_clients_closed"] >= 1
     client.close()
+
+
+def test_who_does_not_await_a_send_need_not_hear_that_the_client_left(
+    site: Any, port: int, ws: Any, logs: Any
+) -> None:
+    seen = Seen()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        send_now = scope["extensions"]["raceway.push"]["send_now"]
+        await receive()
+        await send(ACCEPTED)
+        seen.put(send_now({"type": "websocket.send", "bytes": b"x" * (8 << 20)}) is not None)
+        gone = await receive()
+        gc.collect()  # asyncio tells of a failure when nobody has the future any more
+        seen.put(gone["type"])
+
+    site.app = app
+    client = ws(port, receive_buffer=4096).open()
+    assert seen.next(), "the client is not slow"
+    client.close()
+    assert seen.next() == "websocket.disconnect"
+    assert logs.errors == []
 
 
 def test_text_of_a_subclass_of_str(site: Any, port: int, ws: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from raceway.conf import django_setting
 from raceway.consumers.base import Consumer
-from raceway.consumers.response import ResponseRuntime, small_response
+from raceway.consumers.response import ResponseRuntime
 from raceway.done import DONE
 from raceway.types import Event
 from raceway.wire.limits import REQUEST_BODY_BYTES
@@ -76,8 +76,7 @@ class HttpConsumer(Consumer):
             self._received_body += body
             body = self._received_body
         if self._is_too_large(len(body)):
-            for answer in small_response(413, "The request's body is too large."):
-                self._runtime.send(answer)
+            self._runtime.answer(413, "The request's body is too large.")
         elif event.get("more_body", False):
             self._received_body = bytearray(body) if self._received_body is None else self._received_body
         else:

@@ -62,7 +62,6 @@ class Outbox:
         "_is_closed",
         "_is_open",
         "_is_overloaded",
-        "_is_sending",
         "_number",
         "_overloaded",
         "_own",
@@ -71,6 +70,7 @@ class Outbox:
         "_send",
         "_task",
         "dropped",
+        "is_sending",
     )
 
     def __init__(
@@ -84,7 +84,8 @@ class Outbox:
         self._pushes: PolicyQueue[Push] = PolicyQueue(PUSHED_BYTES)
         self._number = 0
         self._is_open = False
-        self._is_sending = False
+        self.is_sending = False
+        """A send waits for the client."""
         self._is_closed = False
         self._is_overloaded = False
         self._task: asyncio.Task[None] | None = None
@@ -100,7 +101,7 @@ class Outbox:
             raise ClientDisconnected("The connection is closed.")
         size_bytes = 0
         if event["type"] == self.carrying:
-            if self._own_bytes > (OWN_BYTES if self._is_sending else BURST_BYTES):
+            if self._own_bytes > (OWN_BYTES if self.is_sending else BURST_BYTES):
                 self._give_up()
                 raise ClientDisconnected(f"The client is too slow: {self._own_bytes} bytes wait for it.")
             event, payload_bytes = self._weigh(event)
@@ -115,7 +116,7 @@ class Outbox:
         """Send a prepared message without waiting."""
         if self._is_closed:
             return Pushed.CLOSED
-        if self._is_open and not self._is_sending:
+        if self._is_open and not self.is_sending:
             self._append(self._as_event(message), None, 0)
             return Pushed.ACCEPTED
         verdict = self._pushes.offer(Push(self._next_number(), message), policy, key)
@@ -125,11 +126,6 @@ class Outbox:
             return Pushed.CLOSED
         self._count_dropped(dropped + (verdict is not Verdict.QUEUED))
         return Pushed.ACCEPTED if verdict is Verdict.QUEUED else Pushed.DROPPED
-
-    @property
-    def is_sending(self) -> bool:
-        """A send waits for the client."""
-        return self._is_sending
 
     def shut(self) -> None:
         """Take nothing more."""
@@ -210,7 +206,7 @@ class Outbox:
 
     async def _deliver(self, event: Event, sent: asyncio.Future[None] | None) -> None:
         error: Exception | None = ClientDisconnected("The connection has ended.")
-        self._is_sending = True
+        self.is_sending = True
         try:
             await self._send(event)
             error = None
@@ -221,7 +217,7 @@ class Outbox:
             error = problem
             self._failed(error)
         finally:
-            self._is_sending = False
+            self.is_sending = False
             _settle(sent, error)
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar, Final
 
 from raceway.consumers.handlers import Handlers
 from raceway.consumers.outbox import Outbox
-from raceway.consumers.runtime import Runtime, retrieve
+from raceway.consumers.runtime import Runtime
 from raceway.done import DONE
 from raceway.errors import ClientDisconnected, InvalidMessage
 from raceway.layers.handover import handover_of
@@ -20,11 +20,11 @@ AFTER_HEADERS: Final = frozenset(("http.response.body", "http.response.trailers"
 
 async def answer(send: Send, status: int, text: str, *headers: tuple[bytes, bytes]) -> None:
     """Send a whole response of one line of text."""
-    for event in small_response(status, text, *headers):
+    for event in _response(status, text, *headers):
         await send(event)
 
 
-def small_response(status: int, text: str, *headers: tuple[bytes, bytes]) -> list[Event]:
+def _response(status: int, text: str, *headers: tuple[bytes, bytes]) -> list[Event]:
     body = f"{text}\n".encode()
     length = b"%d" % len(body)
     plain = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", length), *headers]
@@ -79,9 +79,14 @@ class ResponseRuntime(Runtime):
         if self.is_started:
             self.send({"type": "http.response.body", "body": b"", "more_body": False})
         else:
-            for event in small_response(403, "Forbidden"):
-                self.send(event)
+            self.answer(403, "Forbidden")
         self._client_gone({"type": self._farewell})
+
+    def answer(self, status: int, text: str, *headers: tuple[bytes, bytes]) -> Awaitable[None]:
+        """Send a whole response of one line of text."""
+        start, body = _response(status, text, *headers)
+        self.send(start)
+        return self.send(body)
 
     def send(self, event: Event) -> Awaitable[None]:
         self._require_turn(event)
@@ -99,7 +104,6 @@ class ResponseRuntime(Runtime):
             self.consumer.closed = True
             self._mailbox.clear()
             self._wake()
-        room.add_done_callback(retrieve)
         return room
 
     def _require_turn(self, event: Event) -> None:

@@ -466,9 +466,3 @@ class Runtime:
     def _is_abandoned(self) -> bool:
         """Nobody is there any more for what has not been sent yet."""
         return self._gone is not None
-
-
-def retrieve(room: asyncio.Future[None]) -> None:
-    """Whoever does not await a send does not hear that the client went away meanwhile."""
-    if not room.cancelled():
-        room.exception()

@@ -11,7 +11,7 @@ from raceway.consumers.base import Consumer
 from raceway.consumers.handlers import Handlers, drop_unknown
 from raceway.consumers.http import HeaderFields, encode_headers
 from raceway.consumers.outbox import Outbox
-from raceway.consumers.response import ResponseOutbox, ResponseRuntime, small_response
+from raceway.consumers.response import ResponseOutbox, ResponseRuntime
 from raceway.done import DONE
 from raceway.errors import AcceptConnection, ClientDisconnected, DenyConnection
 from raceway.json import encode_json
@@ -187,7 +187,7 @@ class SseConsumer(Consumer):
         """End the stream, or refuse it with 403 if it has not been accepted."""
         if self._runtime.is_started:
             return self._runtime.send(END)
-        return self._refuse_request(403, "Forbidden")
+        return self._runtime.answer(403, "Forbidden")
 
     # The events as ASGI has them
 
@@ -198,9 +198,9 @@ class SseConsumer(Consumer):
         if self._has_asked:
             return  # a body, which nobody reads
         if self.scope["method"] != "GET":
-            self._refuse_request(405, "A stream of events is served here: use GET.", (b"allow", b"GET"))
+            self._runtime.answer(405, "A stream of events is served here: use GET.", (b"allow", b"GET"))
         elif not _accepts_stream(self.scope["headers"]):
-            self._refuse_request(406, "A stream of events is served here: accept text/event-stream.")
+            self._runtime.answer(406, "A stream of events is served here: accept text/event-stream.")
         else:
             self._has_asked = True
             try:
@@ -216,11 +216,6 @@ class SseConsumer(Consumer):
 
     def _send_chunk(self, body: bytes) -> Awaitable[None]:
         return self._runtime.send({"type": "http.response.body", "body": body, "more_body": True})
-
-    def _refuse_request(self, status: int, text: str, *headers: tuple[bytes, bytes]) -> Awaitable[None]:
-        start, body = small_response(status, text, *headers)
-        self._runtime.send(start)
-        return self._runtime.send(body)
 
 
 def _accepts_stream(headers: Headers) -> bool:

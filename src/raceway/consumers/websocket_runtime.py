@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from raceway.close_codes import ABNORMAL, NORMAL
 from raceway.consumers.handlers import Handlers
-from raceway.consumers.runtime import Runtime, retrieve
+from raceway.consumers.runtime import Runtime
 from raceway.done import DONE
 from raceway.errors import ClientDisconnected
 from raceway.layers.handover import handover_of
@@ -47,10 +47,7 @@ class WebsocketRuntime(Runtime):
         room = self._send_now(event)
         if event["type"] != "websocket.send":
             self._note(event)
-        if room is None:
-            return DONE
-        room.add_done_callback(retrieve)
-        return room
+        return room or DONE
 
     def _note(self, event: Event) -> None:
         if event["type"] == "websocket.accept":

@@ -118,6 +118,7 @@ class Connection(asyncio.Protocol):
                     future.set_result(None)
                 else:
                     future.set_exception(error)
+                    future.exception()  # who does not await it need not hear of it
 
     # Time
 
