@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from raceway.registry.policy import POLICIES, Policy, PushQueue, Verdict
 
 
-def filled(limit_bytes: int, *frames: bytes) -> PushQueue:
-    queue = PushQueue(limit_bytes)
+def filled(limit_bytes: int, *frames: bytes) -> PushQueue[bytes]:
+    queue = PushQueue[bytes](limit_bytes)
     for frame in frames:
         assert queue.offer(frame, "close") is Verdict.QUEUED
     return queue

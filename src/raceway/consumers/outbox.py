@@ -13,7 +13,7 @@ from raceway.errors import ClientDisconnected
 from raceway.layers.spec import client_event, client_message
 from raceway.prepared import PreparedMessage, Pushed
 from raceway.registry import TOO_SLOW
-from raceway.registry.policy import Policy, PolicyQueue, Verdict
+from raceway.registry.policy import Policy, PushQueue, Verdict
 from raceway.types import Event, Send
 from raceway.wire.limits import BURST_BYTES, ENTRY_BYTES, OWN_BYTES, PUSHED_BYTES, SLOW_CLIENT_S
 
@@ -81,7 +81,7 @@ class Outbox:
         self._overloaded = overloaded
         self._own: deque[Own] = deque()
         self._own_bytes = 0
-        self._pushes: PolicyQueue[Push] = PolicyQueue(PUSHED_BYTES)
+        self._pushes: PushQueue[Push] = PushQueue(PUSHED_BYTES)
         self._number = 0
         self._is_open = False
         self.is_sending = False

@@ -27,7 +27,7 @@ class Verdict(Enum):
     OVERFLOWED = "overflowed"
 
 
-class PolicyQueue(Generic[T]):
+class PushQueue(Generic[T]):
     """Hold what was pushed to one slow client, at most ``limit_bytes`` of it; ``len()`` of an item is its size.
 
     ``offer`` decides by the push's own policy; ``take`` hands over all that wait, in order, once there is room, and
@@ -90,9 +90,3 @@ class PolicyQueue(Generic[T]):
         while self.size_bytes + size_bytes > self.limit_bytes:
             self.take_first()
             self.dropped_oldest += 1
-
-
-class PushQueue(PolicyQueue[bytes]):
-    """The queue of a socket: frames."""
-
-    __slots__ = ()

@@ -121,7 +121,7 @@ class WebSocketConnection(Connection):
         self.latest_ping: bytes | None = None
         self.heard = False
         self.pinged = False
-        self.pushes: PushQueue | None = None
+        self.pushes: PushQueue[bytes] | None = None
 
         self._start(request, upgrade.subprotocols)
 
