@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 Scope: TypeAlias = MutableMapping[str, Any]
 """What is known of a connection before its first event (ASGI core, "Connection Scope")."""
@@ -25,6 +25,14 @@ Prepare: TypeAlias = Callable[[Scope], Awaitable[object]]
 
 class RacewayApplication(ABC):
     """An ASGI application that hands a connection on instead of awaiting it; see ``raceway.routing.begin``."""
+
+    raceway_hands_on: ClassVar[bool] = True
+    """Whether ``raceway_begin`` may be called in place of ``__call__``: not if a subclass has written its own."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__call__" in vars(cls):
+            cls.raceway_hands_on = "raceway_begin" in vars(cls)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.raceway_begin(scope, receive, send)

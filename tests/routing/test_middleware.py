@@ -33,6 +33,39 @@ async def test_outer_middleware_comes_first_and_the_scope_is_a_copy() -> None:
     assert "words" not in original
 
 
+class Calling(Adding):
+    """As one writes it for Channels."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await super().__call__({**scope, "words": [*scope.get("words", []), "called"]}, receive, send)
+
+
+async def test_a_call_of_its_own_is_called() -> None:
+    for application in (
+        Calling(note("x"), "inner"),
+        Adding(Calling(note("x"), "inner"), "outer"),
+        Adding(Calling(Adding(note("x"), "innermost"), "inner"), "outer"),
+    ):
+        scope, _ = await call(application)
+        assert "called" in scope["words"]
+        assert scope["words"].index("inner") == scope["words"].index("called") + 1
+
+
+async def test_what_wraps_an_application_and_passes_on_its_attributes_is_called() -> None:
+    class Wrapper:
+        def __init__(self, wrapped: Any) -> None:
+            self.wrapped = wrapped
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.wrapped, name)
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await self.wrapped({**scope, "wrapped": True}, receive, send)
+
+    scope, _ = await call(Adding(Wrapper(Adding(note("x"), "inner")), "outer"))
+    assert scope["wrapped"]
+
+
 async def test_it_can_deny() -> None:
     for inner in (note("x"), Adding(note("x"), "a")):
         assert await call(Denying(inner)) == (None, [{"type": "websocket.close"}])

@@ -23,9 +23,10 @@ def begin(
     prepares: tuple[Prepare, ...] = (),
 ) -> Awaitable[None]:
     """Call ``application``, after ``prepares``; without a frame of our own if it is one of Raceway's."""
-    hand_on = getattr(application, "raceway_begin", None)
-    if hand_on is not None:
-        begun: Awaitable[None] = hand_on(scope, receive, send, prepares)
+    if getattr(
+        type(application), "raceway_hands_on", False
+    ):  # of its class: wrappers may pass on what they wrap
+        begun: Awaitable[None] = application.raceway_begin(scope, receive, send, prepares)  # type: ignore[attr-defined]
         return begun
     if not prepares:
         return application(scope, receive, send)

@@ -44,7 +44,8 @@ class Shared:
         max_connections: int,
     ) -> None:
         # Raceway's own applications offer a way in that stays on no stack: each frame on it is resumed per message.
-        self.application: ASGIApplication = getattr(application, "raceway_begin", application)
+        hands_on = getattr(type(application), "raceway_hands_on", False)
+        self.application: ASGIApplication = getattr(application, "raceway_begin") if hands_on else application  # noqa: B009
         self.config = config
         self.limits = config.limits
         self.loop = loop
