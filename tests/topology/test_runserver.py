@@ -105,7 +105,7 @@ class Runserver:
         return found
 
     def port(self) -> int:
-        return int(self.until(r"Starting development server at http://127.0.0.1:(\d+)/")[1])
+        return int(self.until(r"Starting Raceway's development server at http://127.0.0.1:(\d+)/")[1])
 
     def stop(self, number: int) -> int:
         self.process.send_signal(number)

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -31,6 +32,7 @@ class Command(RunserverCommand):
 
     addr: str
     port: str
+    _raw_ipv6: bool
 
     help = "Starts a development server for HTTP and WebSockets, which also serves static files."
 
@@ -69,6 +71,20 @@ class Command(RunserverCommand):
         await server.start()
         self._announce(server)
         await asyncio.get_running_loop().create_future()
+
+    def on_bind(self, server_port: int) -> None:
+        """Say which server this is: with Django's own in its place nothing else would tell until a socket fails."""
+        address = f"[{self.addr}]" if self._raw_ipv6 else "0.0.0.0" if self.addr == "0" else self.addr
+        self.stdout.write(
+            f"{datetime.now():%B %d, %Y - %X}\n"
+            f"Django version {self.get_version()}, using settings {settings.SETTINGS_MODULE!r}\n"
+            f"Starting Raceway's development server at {self.protocol}://{address}:{server_port}/\n"
+            f"Quit the server with {'CTRL-BREAK' if sys.platform == 'win32' else 'CONTROL-C'}."
+        )
+        if os.environ.get("DJANGO_RUNSERVER_HIDE_WARNING") != "true":
+            self.stdout.write(
+                self.style.WARNING("In production, use raceway serve or another ASGI server.\n")
+            )
 
     def _announce(self, server: Server) -> None:
         address = server.addresses[0]
