@@ -66,7 +66,6 @@ NAMES = {
         "channel_layers",
         "decode_event",
         "get_channel_layer",
-        "require_channel_layer",
     ],
     "raceway.layers.memory": ["MemoryLayer"],
     "raceway.middleware": ["BaseMiddleware"],

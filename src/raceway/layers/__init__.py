@@ -6,7 +6,6 @@ from raceway.layers.configured import (
     ChannelLayers,
     channel_layers,
     get_channel_layer,
-    require_channel_layer,
 )
 from raceway.layers.front import ChannelLayer
 from raceway.layers.group import Group
@@ -23,5 +22,4 @@ __all__ = [
     "channel_layers",
     "decode_event",
     "get_channel_layer",
-    "require_channel_layer",
 ]

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from raceway.database import after_commit
-from raceway.layers.configured import require_channel_layer
+from raceway.layers.configured import channel_layers
 from raceway.layers.spec import require_channel_name
 
 
@@ -27,7 +27,7 @@ class Channel:
 
         Raises ``ChannelFull``, ``MessageTooLarge``, and ``TypeError`` for what no layer carries.
         """
-        layer = require_channel_layer(self.alias)
+        layer = channel_layers[self.alias]
         prepared = layer.prepare(as_client_message(message))
         send = partial(layer.send_from_thread, self.name, prepared)
         if immediate or not after_commit(send):
@@ -35,7 +35,7 @@ class Channel:
 
     async def asend(self, message: dict[str, Any], *, immediate: bool = False) -> None:
         """``send`` for coroutines."""
-        layer = require_channel_layer(self.alias)
+        layer = channel_layers[self.alias]
         prepared = layer.prepare(as_client_message(message))
         if immediate or not after_commit(partial(layer.send_from_thread, self.name, prepared)):
             await layer.start_send(self.name, prepared)

@@ -131,11 +131,6 @@ def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> ChannelLayer | None
     return channel_layers[alias]
 
 
-def require_channel_layer(alias: str) -> ChannelLayer:
-    """The layer of that alias. Raises ``InvalidChannelLayerError`` if none is configured."""
-    return channel_layers[alias]
-
-
 def as_front(layer: object) -> ChannelLayer:
     """``layer``, in a front if it is not one of Raceway's."""
     if isinstance(layer, ChannelLayer):

@@ -9,7 +9,7 @@ from raceway.conf import did_you_mean
 from raceway.database import after_commit
 from raceway.json import encode_json
 from raceway.layers.channel import Channel, as_client_message
-from raceway.layers.configured import require_channel_layer
+from raceway.layers.configured import channel_layers
 from raceway.layers.spec import client_message, require_channel_name, require_group_name
 from raceway.prepared import PreparedMessage
 from raceway.registry import Message
@@ -35,11 +35,11 @@ class Group:
         or ``{"type": "websocket.close", ...}``. Raises ``MessageTooLarge``, and ``TypeError`` for what no
         layer carries; never ``ChannelFull``.
         """
-        self._publish(require_channel_layer(self.alias).prepare(as_client_message(message)), immediate)
+        self._publish(channel_layers[self.alias].prepare(as_client_message(message)), immediate)
 
     async def asend(self, message: dict[str, Any], *, immediate: bool = False) -> None:
         """``send`` for coroutines."""
-        await self._apublish(require_channel_layer(self.alias).prepare(as_client_message(message)), immediate)
+        await self._apublish(channel_layers[self.alias].prepare(as_client_message(message)), immediate)
 
     def broadcast(
         self,
@@ -71,44 +71,44 @@ class Group:
         """Make a channel a member."""
         name = str(channel)
         require_channel_name(name)
-        require_channel_layer(self.alias).join(self.name, name)
+        channel_layers[self.alias].join(self.name, name)
 
     def discard(self, channel: str | Channel) -> None:
         """Take back one ``add``."""
         name = str(channel)
         require_channel_name(name)
-        require_channel_layer(self.alias).leave(self.name, name)
+        channel_layers[self.alias].leave(self.name, name)
 
     def members(self) -> list[str]:
         """The names of the channels in the group, in all processes.
 
         Raises ``NotImplementedError`` on a layer that cannot tell.
         """
-        return require_channel_layer(self.alias).channels_from_thread(self.name)
+        return channel_layers[self.alias].channels_from_thread(self.name)
 
     async def amembers(self) -> list[str]:
         """``members`` for coroutines."""
-        return await require_channel_layer(self.alias).group_channels(self.name)
+        return await channel_layers[self.alias].group_channels(self.name)
 
     def count(self) -> int:
         """How many channels are in the group, in all processes; a person with two tabs counts twice."""
-        return require_channel_layer(self.alias).count_from_thread(self.name)
+        return channel_layers[self.alias].count_from_thread(self.name)
 
     async def acount(self) -> int:
         """``count`` for coroutines."""
-        return await require_channel_layer(self.alias).group_count(self.name)
+        return await channel_layers[self.alias].group_count(self.name)
 
     def _prepare(self, data: object, policy: Policy) -> PreparedMessage:
         if policy not in POLICIES:
             raise ValueError(f"{policy!r} is no policy for slow clients{did_you_mean(policy, POLICIES)}")
         message = as_prepared(data)
-        require_channel_layer(self.alias).require_size(message)
+        channel_layers[self.alias].require_size(message)
         return message
 
     def _publish(
         self, message: Message, immediate: bool, exclude: str | None = None, policy: Policy = "close"
     ) -> None:
-        layer = require_channel_layer(self.alias)
+        layer = channel_layers[self.alias]
         publish = partial(layer.publish_from_thread, self.name, message, exclude, policy)
         if immediate or not after_commit(publish):
             publish()
@@ -116,7 +116,7 @@ class Group:
     async def _apublish(
         self, message: Message, immediate: bool, exclude: str | None = None, policy: Policy = "close"
     ) -> None:
-        layer = require_channel_layer(self.alias)
+        layer = channel_layers[self.alias]
         if immediate or not after_commit(
             partial(layer.publish_from_thread, self.name, message, exclude, policy)
         ):
