@@ -105,9 +105,18 @@ class LayerConformance(TestCase):
         """What ``awaitable`` gives, within ``arrival_s``."""
         return await asyncio.wait_for(awaitable, self.arrival_s)
 
-    async def received(self, layer: Any, channel: str, number: int) -> list[Any]:
-        """The next ``number`` messages of a channel."""
-        return [await self.soon(layer.receive(channel)) for _ in range(number)]
+    async def received(self, layer: Any, channel: str, count: int) -> list[Any]:
+        """The next ``count`` messages of a channel."""
+        return [await self.soon(layer.receive(channel)) for _ in range(count)]
+
+    async def numbers(self, layer: Any, channel: str, count: int) -> list[int]:
+        """The numbers of the next ``count`` messages of a channel."""
+        return [message["n"] for message in await self.received(layer, channel, count)]
+
+    async def join(self, layer: Any, *channels: str) -> None:
+        """Add ``channels`` to the group called "group"."""
+        for channel in channels:
+            await layer.group_add("group", channel)
 
     async def assert_nothing_waits(self, layer: Any, *channels: str) -> None:
         tasks = [asyncio.ensure_future(layer.receive(channel)) for channel in channels]
@@ -151,8 +160,7 @@ class LayerConformance(TestCase):
         layer = self.layer()
         for number in range(20):
             await layer.send("conformance", {"type": "n", "n": number})
-        got = await self.received(layer, "conformance", 20)
-        self.assertEqual([message["n"] for message in got], list(range(20)))
+        self.assertEqual(await self.numbers(layer, "conformance", 20), list(range(20)))
 
     async def test_each_message_is_received_once(self) -> None:
         layer = self.layer()
@@ -287,8 +295,7 @@ class LayerConformance(TestCase):
         name = await layer.new_channel()
         for number in range(20):
             await layer.send(name, {"type": "n", "n": number})
-        got = await self.received(layer, name, 20)
-        self.assertEqual([message["n"] for message in got], list(range(20)))
+        self.assertEqual(await self.numbers(layer, name, 20), list(range(20)))
 
     async def test_a_new_channel_takes_a_prefix(self) -> None:
         layer = self.layer()
@@ -347,10 +354,9 @@ class LayerConformance(TestCase):
         with self.assertRaises(layer.ChannelFull):
             await layer.send("conformance", {"type": "n", "n": 99})
         await layer.send("conformance.other", {"type": "other"})
-        self.assertEqual((await self.received(layer, "conformance", 1))[0]["n"], 0)
+        self.assertEqual(await self.numbers(layer, "conformance", 1), [0])
         await layer.send("conformance", {"type": "n", "n": 3})
-        got = await self.received(layer, "conformance", 3)
-        self.assertEqual([message["n"] for message in got], [1, 2, 3])
+        self.assertEqual(await self.numbers(layer, "conformance", 3), [1, 2, 3])
 
     async def test_capacity_by_pattern(self) -> None:
         self.need(self.refuses_at_capacity, "to refuse at capacity")
@@ -377,9 +383,7 @@ class LayerConformance(TestCase):
     async def test_a_group_message_reaches_each_member_once(self) -> None:
         layer = self.layer("groups")
         names = [f"conformance.{number}" for number in range(20)]
-        for name in names:
-            await layer.group_add("group", name)
-            await layer.group_add("group", name)  # once is enough
+        await self.join(layer, *names, *names)  # once is enough
         await layer.group_add("other", "conformance.outside")
         await layer.group_send("group", {"type": "n"})
         for name in names:
@@ -389,16 +393,14 @@ class LayerConformance(TestCase):
     async def test_members_by_new_channel(self) -> None:
         layer = self.layer("groups")
         names = [await layer.new_channel() for _ in range(3)]
-        for name in names:
-            await layer.group_add("group", name)
+        await self.join(layer, *names)
         await layer.group_send("group", {"type": "n"})
         for name in names:
             self.assertEqual(await self.received(layer, name, 1), [{"type": "n"}])
 
     async def test_who_was_discarded_hears_nothing(self) -> None:
         layer = self.layer("groups")
-        for name in ("conformance.stays", "conformance.goes"):
-            await layer.group_add("group", name)
+        await self.join(layer, "conformance.stays", "conformance.goes")
         await layer.group_discard("group", "conformance.goes")
         await layer.group_discard("group", "conformance.goes")  # a second time does nothing
         await layer.group_discard("nobody", "conformance.goes")
@@ -416,18 +418,15 @@ class LayerConformance(TestCase):
 
     async def test_group_messages_keep_their_order(self) -> None:
         layer = self.layer("groups")
-        for name in ("conformance.a", "conformance.b"):
-            await layer.group_add("group", name)
+        await self.join(layer, "conformance.a", "conformance.b")
         for number in range(20):
             await layer.group_send("group", {"type": "n", "n": number})
         for name in ("conformance.a", "conformance.b"):
-            got = await self.received(layer, name, 20)
-            self.assertEqual([message["n"] for message in got], list(range(20)))
+            self.assertEqual(await self.numbers(layer, name, 20), list(range(20)))
 
     async def test_each_member_has_its_own_copy(self) -> None:
         layer = self.layer("groups")
-        for name in ("conformance.a", "conformance.b"):
-            await layer.group_add("group", name)
+        await self.join(layer, "conformance.a", "conformance.b")
         message: dict[str, Any] = {"type": "n", "list": [1]}
         await layer.group_send("group", message)
         message["list"].append(2)
@@ -445,8 +444,7 @@ class LayerConformance(TestCase):
 
     async def test_a_group_passes_over_a_full_member(self) -> None:
         layer = self.layer("groups", capacity=1)
-        for name in ("conformance.full", "conformance.free"):
-            await layer.group_add("group", name)
+        await self.join(layer, "conformance.full", "conformance.free")
         await layer.send("conformance.full", {"type": "first"})
         await layer.group_send("group", {"type": "n"})  # raises no ChannelFull
         self.assertEqual(await self.received(layer, "conformance.full", 1), [{"type": "first"}])
@@ -617,8 +615,7 @@ class FrontConformance(LayerConformance):
     async def test_client_messages_are_pushed(self) -> None:
         layer = self.layer("groups")
         ears, plain = Ears(layer), Ears(layer, pushes=False)
-        for channel in (ears.channel, plain.channel):
-            await layer.group_add("group", channel)
+        await self.join(layer, ears.channel, plain.channel)
         messages = [
             {"type": "websocket.send", "text": "ü"},
             {"type": "websocket.send", "bytes": b"\xff"},
@@ -663,8 +660,7 @@ class FrontConformance(LayerConformance):
     async def test_a_full_mailbox_is_told_to_who_shares_its_process(self) -> None:
         layer = self.layer("groups")
         full, free = Ears(layer, room=False), Ears(layer)
-        for ears in (full, free):
-            await layer.group_add("group", ears.channel)
+        await self.join(layer, full.channel, free.channel)
         with self.assertRaises(layer.ChannelFull):
             await layer.send(full.channel, {"type": "n"})
         await layer.group_send("group", {"type": "n"})
@@ -673,8 +669,7 @@ class FrontConformance(LayerConformance):
     async def test_a_connection_that_joins_twice_leaves_twice(self) -> None:
         layer = self.layer("groups")
         ears = Ears(layer)
-        for _ in range(2):
-            await layer.group_add("group", ears.channel)
+        await self.join(layer, ears.channel, ears.channel)
         await layer.group_send("group", {"type": "n", "n": 1})
         await layer.group_discard("group", ears.channel)
         await layer.group_send("group", {"type": "n", "n": 2})
@@ -688,8 +683,7 @@ class FrontConformance(LayerConformance):
         layer = channel_layers[self.alias]
         one, other = Ears(layer), Ears(layer)
         group = Group("group", self.alias)
-        for ears in (one, other):
-            await layer.group_add("group", ears.channel)
+        await self.join(layer, one.channel, other.channel)
         await group.abroadcast("both")
         await group.abroadcast({"a": 1}, exclude=other.channel, policy="latest")
         await group.abroadcast(b"both")
@@ -797,8 +791,7 @@ class FrontConformance(LayerConformance):
         self.assertEqual((await layer.group_channels("group"), await layer.group_count("group")), ([], 0))
         ears = [Ears(layer) for _ in range(3)]
         names = {one.channel for one in ears} | {"conformance"}
-        for name in names:
-            await layer.group_add("group", name)
+        await self.join(layer, *names)
         await layer.group_add("other", "conformance.other")
         self.assertEqual(set(await layer.group_channels("group")), names)
         self.assertEqual(len(await group.amembers()), 4)
