@@ -13,7 +13,15 @@ from django.http import HttpRequest
 from django.test import override_settings
 
 from raceway import User as SocketsOf
-from raceway.auth import AuthMiddlewareStack, close_sockets_of_session, get_user, login, logout
+from raceway.auth import (
+    AuthMiddlewareStack,
+    TokenAuthMiddleware,
+    close_sockets_of_session,
+    get_user,
+    login,
+    logout,
+    make_token,
+)
 from raceway.consumers import AsyncHttpConsumer, AsyncWebsocketConsumer, SseConsumer, WebsocketConsumer
 from raceway.errors import LayerUnavailable
 from raceway.layers.memory import MemoryLayer
@@ -413,3 +421,22 @@ async def test_a_stream_of_events_ends_with_its_session(leelas_session: str) -> 
     while (await stream.receive_output()).get("more_body"):
         pass
     await stream.wait()
+
+
+async def test_a_socket_that_a_token_signed_in_is_nobodys_after_logout(leela: User) -> None:
+    """There is no session whose end could close it."""
+
+    class Leaving(AsyncWebsocketConsumer):
+        async def receive(self, text_data=None, bytes_data=None):
+            await logout(self.scope)
+            await self.send(str(self.user))
+
+    application = AuthMiddlewareStack(TokenAuthMiddleware(Leaving.as_asgi()))
+    token = await in_thread(make_token, leela)
+    socket = Socket(application, lane=True, headers=[(b"authorization", b"Bearer " + token.encode())])
+    await socket.connect()
+    assert await SocketsOf(leela).acount() == 1
+    socket.say("log out")
+    assert await socket.text() == "AnonymousUser"
+    assert await SocketsOf(leela).acount() == 0
+    await socket.goodbye()

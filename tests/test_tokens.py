@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -139,6 +140,16 @@ def test_a_cache_that_keeps_nothing_will_not_do(leela: User) -> None:
         pytest.raises(
             ConfigurationError, match=r"could be used twice: name another one in RACEWAY\['TICKET_CACHE'\]"
         ),
+    ):
+        make_ticket(leela)
+
+
+def test_a_cache_that_adds_a_key_twice_will_not_do(leela: User, tmp_path: Path) -> None:
+    """Django's file cache looks and then writes: two at once both add."""
+    files = {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache", "LOCATION": str(tmp_path)}
+    with (
+        override_settings(CACHES={"default": files}),
+        pytest.raises(ConfigurationError, match=r"is of files, .* could be used twice"),
     ):
         make_ticket(leela)
 
@@ -303,6 +314,24 @@ async def test_other_tokens(leela: User, is_async: bool, later: Any) -> None:
     assert await person(application, **bearer("b")) is None
     leela.is_active = False
     assert await person(application, **bearer("a")) is None
+
+
+@pytest.mark.parametrize(
+    "scope", [bearer(""), {"headers": bearer("a")["headers"] * 2}, subprotocols("bearer")]
+)
+async def test_nobody_is_asked_whose_an_empty_token_is(leela: User, scope: Any) -> None:
+    """In a table of tokens, those who have none may have an empty one."""
+    assert await person(TokenAuthMiddleware(note("x"), verify={"": leela}.get), **scope) is None
+
+
+async def test_whom_a_backend_lets_in_although_it_is_not_active_has_no_ticket_either(leela: User) -> None:
+    ticket = make_ticket(leela)
+    leela.is_active = False
+    await leela.asave()
+    with override_settings(
+        AUTHENTICATION_BACKENDS=["django.contrib.auth.backends.AllowAllUsersModelBackend"]
+    ):
+        assert await person(**query(f"ticket={ticket}")) is None
 
 
 class Quiet(AsyncWebsocketConsumer):

@@ -43,7 +43,7 @@ class TokenAuthMiddleware(ConnectMiddleware):
     - ``?ticket=``: what ``make_ticket`` made, good for one connection. Tokens are not looked for in an address.
 
     ``verify`` is for other tokens than those of ``make_token``, such as a JWT: ``def`` or ``async def``, it takes
-    the token and returns a user, or a user and when that ends (seconds since 1970), or ``None``.
+    the token, which is never empty, and returns a user, or a user and when that ends (seconds since 1970), or ``None``.
 
     What proves nothing is refused with 403, whatever the session says; who brings nothing is left as found, or is
     ``AnonymousUser``. When the token expires the socket is closed with 4401.
@@ -60,13 +60,13 @@ class TokenAuthMiddleware(ConnectMiddleware):
         if token is None:
             token = offered
         if token is not None:
-            proof = as_proof(await self._verify(token))
+            proof = as_proof(await self._verify(token)) if token else None
         else:
             ticket = _ticket_in_query(scope)
             if ticket is None:
                 scope.setdefault("user", anonymous())
                 return
-            proof = await _redeem(ticket)
+            proof = as_proof(await _redeem(ticket))
         if proof is None:
             logger.info("Refused %s: its token or ticket is no good.", ascii(scope["path"]))
             raise DenyConnection("The token or ticket is no good.")
@@ -78,8 +78,8 @@ class TokenAuthMiddleware(ConnectMiddleware):
 _redeem = sync_to_async(redeem_ticket)
 
 
-def as_proof(answer: Answer) -> Proof | None:
-    """What ``verify`` answered, if it lets somebody in now."""
+def as_proof(answer: Answer | Proof) -> Proof | None:
+    """What ``verify`` or ``redeem_ticket`` answered, if it lets somebody in now."""
     if answer is None:
         return None
     proof = Proof(*answer) if isinstance(answer, tuple) else Proof(answer)

@@ -53,12 +53,16 @@ async def login(scope: Scope, user: AbstractBaseUser | None = None, backend: str
 
 
 async def logout(scope: Scope) -> None:
-    """End the session, and close its sockets with 4401: this one and all others. An HTTP request goes on."""
-    _session_of(scope)
+    """End the session, and close its sockets with 4401: this one and all others.
+
+    An HTTP request goes on, and so does a socket that something else has signed in, such as a token: as nobody's.
+    """
+    key = _session_of(scope).session_key
     request = _request(scope)
     request.auser = partial(_same, scope.get("user"))
-    if scope["type"] == "http":
-        sign_out(scope)  # it is to answer yet
+    is_closed = key is not None and session_group_name(key) in scope.get("raceway.groups", ())
+    if scope["type"] == "http" or not is_closed:
+        sign_out(scope)
     await auth.alogout(request)
     scope["user"] = anonymous()
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from django.contrib.auth import get_backends, get_user_model
 from django.core.cache import caches
 from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.filebased import FileBasedCache
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import ValidationError
 from django.core.signing import BadSignature, Signer
@@ -52,7 +53,7 @@ def make_ticket(
     ``RACEWAY["TICKET_CACHE"]`` names remembers the used ones.
 
     Raises ``ValueError`` for more than 300 seconds, and for a user that is not in the database;
-    ``ConfigurationError`` if that cache keeps nothing.
+    ``ConfigurationError`` if that cache keeps nothing, or keeps it in files.
     """
     if max_age_s > MAX_TICKET_AGE_S:
         raise ValueError(
@@ -155,6 +156,11 @@ def _cache_of_used_tickets() -> BaseCache:
         raise ConfigurationError(
             f"The cache {alias!r} keeps nothing, so a ticket could be used twice: name another one in "
             "RACEWAY['TICKET_CACHE']."
+        )
+    if isinstance(cache, FileBasedCache):
+        raise ConfigurationError(
+            f"The cache {alias!r} is of files, where two may add the same key at once, so a ticket could be used "
+            "twice: name another one in RACEWAY['TICKET_CACHE']."
         )
     if isinstance(cache, LocMemCache) and alias not in _told_of:
         _told_of.add(alias)
