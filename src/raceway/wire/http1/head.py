@@ -9,7 +9,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from raceway.types import Headers
 from raceway.wire.events import Request
 from raceway.wire.http1 import rules
-from raceway.wire.http1.rules import Refusal
+from raceway.wire.http1.rules import Broken
 
 # As numbers: a byte is found four times faster so than as a string of one.
 _DIGIT_1, _HASH, _NEL, _PERCENT = b"1#\x85%"
@@ -76,7 +76,7 @@ def read_head(head: bytes, line_end: int, field_count: int) -> tuple[Request, in
     """Turn a head (from its first byte to its empty line) into a request and the length of its body.
 
     ``line_end`` is where the request line ends, ``field_count`` how many lines follow it before the empty
-    one. The length is in bytes, or ``CHUNKED``. Raises ``Refusal``.
+    one. The length is in bytes, or ``CHUNKED``. Raises ``Broken``.
     """
     method, target, version = rules.request_line(head[:line_end])
     fields, ends, parser = _parse(head, line_end, field_count, version)
@@ -87,7 +87,7 @@ def read_head(head: bytes, line_end: int, field_count: int) -> tuple[Request, in
     else:
         raw_path, query_string, authority = rules.unusual_target(method, target)
     if _HASH in target:
-        raise Refusal(400, "A fragment in the request target.")
+        raise Broken(400, "A fragment in the request target.")
 
     last = dict(fields)
     duplicates = len(last) != field_count
@@ -99,9 +99,9 @@ def read_head(head: bytes, line_end: int, field_count: int) -> tuple[Request, in
     if host is not None:
         rules.check_host(host)
         if duplicates and sum(name == b"host" for name, _ in fields) > 1:
-            raise Refusal(400, "More than one Host.")
+            raise Broken(400, "More than one Host.")
     elif version == "1.1":
-        raise Refusal(400, "No Host.")
+        raise Broken(400, "No Host.")
     if authority is not None:
         _replace_host(fields, authority)
 
@@ -109,7 +109,7 @@ def read_head(head: bytes, line_end: int, field_count: int) -> tuple[Request, in
     if b"content-length" in last or b"transfer-encoding" in last:
         length = rules.body_length(fields, version)
     if ends is not None and ends != (length == 0):
-        raise Refusal(400, "Ambiguous request body.")
+        raise Broken(400, "Ambiguous request body.")
 
     keep_alive = version == "1.1"
     upgrade = None
@@ -168,9 +168,9 @@ def _parse(
     except HttpParserError as error:
         if len(fields) == field_count:
             rules.body_length(fields, version)  # it may know a better answer to a transfer coding
-        raise Refusal(400, f"{error}.") from None
+        raise Broken(400, f"{error}.") from None
     if len(fields) != field_count or b"\x85" in head:
-        raise Refusal(400, "Invalid header field.")
+        raise Broken(400, "Invalid header field.")
     return fields, ends, (parser, parsed)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from raceway.wire.events import Body, End, HttpEvent, Request, Violation
 from raceway.wire.http1.head import read_head
-from raceway.wire.http1.rules import BROKEN, CHUNKED, Refusal, check_trailers, chunk_size, request_line
+from raceway.wire.http1.rules import CHUNKED, INVALID_BYTES, Broken, check_trailers, chunk_size, request_line
 from raceway.wire.limits import Limits
 
 # Where in the stream the next byte stands. Plain integers: they are compared several times per request.
@@ -101,8 +101,8 @@ class Http1Reader:
                     if state == _STOPPED:
                         self._held = data[position:]
                     break
-        except Refusal as refusal:
-            events.append(Violation(refusal.status, refusal.reason))
+        except Broken as broken:
+            events.append(Violation(broken.status, broken.reason))
             self._close()
         return events
 
@@ -153,14 +153,14 @@ class Http1Reader:
         line_end = data.find(b"\r\n", position)
         limits = self._limits
         if line_end - position > limits.request_line_bytes:
-            raise Refusal(414, "The request line is too long.")
+            raise Broken(414, "The request line is too long.")
         if end - line_end > limits.header_bytes:
-            raise Refusal(431, "The header section is too large.")
+            raise Broken(431, "The header section is too large.")
         end += 4
         head = data[position:end]
         field_count = head.count(b"\n") - 2  # llhttp refuses a bare LF
         if field_count > limits.header_count:
-            raise Refusal(431, "Too many header fields.")
+            raise Broken(431, "Too many header fields.")
         request, length = read_head(head, line_end - position, field_count)
         events.append(request)
         self._keep_alive = request.keep_alive
@@ -193,7 +193,7 @@ class Http1Reader:
             self._empty_lines += 1
             self._seen = 0
         if self._empty_lines > _EMPTY_LINES_MAX:
-            raise Refusal(400, "Too many empty lines before a request.")
+            raise Broken(400, "Too many empty lines before a request.")
         return position
 
     def _check_incomplete_head(self, data: bytes, position: int) -> None:
@@ -203,28 +203,28 @@ class Http1Reader:
         if line_end < 0:
             # One more than the limit may be the CR of the line's end.
             if len(data) - position > limits.request_line_bytes + 1:
-                raise Refusal(414, "The request line is too long.")
+                raise Broken(414, "The request line is too long.")
             if not data[position:].isascii():
-                raise Refusal(400, "Invalid request line.")
+                raise Broken(400, "Invalid request line.")
         elif line_end - position > limits.request_line_bytes:
-            raise Refusal(414, "The request line is too long.")
+            raise Broken(414, "The request line is too long.")
         else:
             if line_end + 1 >= position + seen:
                 request_line(data[position:line_end])
             self._check_incomplete_section(data, line_end + 2, seen - (line_end + 2 - position))
-        if BROKEN.search(data, max(position, position + seen - 1)) is not None:
-            raise Refusal(400, "An invalid byte or line end in the request head.")
+        if INVALID_BYTES.search(data, max(position, position + seen - 1)) is not None:
+            raise Broken(400, "An invalid byte or line end in the request head.")
 
     def _check_incomplete_section(self, data: bytes, position: int, seen: int) -> None:
         """Apply the limits to a header or trailer section of which ``seen`` bytes were checked before."""
         # One more than the limit may be the CR of the empty line.
         if len(data) - position > self._limits.header_bytes + 1:
-            raise Refusal(431, "The header section is too large.")
+            raise Broken(431, "The header section is too large.")
         if (
             data.find(b"\n", position + max(seen, 0)) >= 0
             and data.count(b"\r\n", position) > self._limits.header_count
         ):
-            raise Refusal(431, "Too many header fields.")
+            raise Broken(431, "Too many header fields.")
 
     def _read_length(self, data: bytes, position: int, events: list[HttpEvent]) -> int:
         piece = data[position : position + self._left]
@@ -262,10 +262,10 @@ class Http1Reader:
                 line_end = data.find(b"\r\n", position + seen - 1 if seen else position)
                 line_bytes = (line_end if line_end >= 0 else size - 1) - position
                 if line_bytes > self._limits.chunk_line_bytes:
-                    raise Refusal(400, "A chunk-size line is too long.")
+                    raise Broken(400, "A chunk-size line is too long.")
                 if line_end < 0:
-                    if BROKEN.search(data, max(position, position + seen - 1)) is not None:
-                        raise Refusal(400, "An invalid byte or line end in a chunk-size line.")
+                    if INVALID_BYTES.search(data, max(position, position + seen - 1)) is not None:
+                        raise Broken(400, "An invalid byte or line end in a chunk-size line.")
                     position = self._hold(data, position)
                     break
                 seen = 0
@@ -293,7 +293,7 @@ class Http1Reader:
                 elif position + 1 == size and data.endswith(b"\r"):
                     position = self._hold(data, position)
                 else:
-                    raise Refusal(400, "A chunk is longer than its size.")
+                    raise Broken(400, "A chunk is longer than its size.")
                 seen = 0
             elif data.startswith(b"\r\n", position):
                 position += 2
@@ -313,13 +313,13 @@ class Http1Reader:
         end = data.find(b"\r\n\r\n", position + seen - 3 if seen > 3 else position)
         if end < 0:
             self._check_incomplete_section(data, position, seen)
-            if BROKEN.search(data, max(position, position + seen - 1)) is not None:
-                raise Refusal(400, "An invalid byte or line end in the trailer section.")
+            if INVALID_BYTES.search(data, max(position, position + seen - 1)) is not None:
+                raise Broken(400, "An invalid byte or line end in the trailer section.")
             return self._hold(data, position)
         section = data[position : end + 2]
         if len(section) > self._limits.header_bytes:
-            raise Refusal(431, "The trailer section is too large.")
+            raise Broken(431, "The trailer section is too large.")
         if section.count(b"\r\n") > self._limits.header_count:
-            raise Refusal(431, "Too many trailer fields.")
+            raise Broken(431, "Too many trailer fields.")
         check_trailers(section)
         return end + 4

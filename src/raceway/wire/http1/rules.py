@@ -1,4 +1,4 @@
-"""What a request may say, beyond the grammar that llhttp checks. Each rule raises ``Refusal`` when it is
+"""What a request may say, beyond the grammar that llhttp checks. Each rule raises ``Broken`` when it is
 broken.
 
 Where RFC 9112 leaves a choice between repairing and refusing, these rules refuse: two readers that repair
@@ -29,7 +29,7 @@ _VERSION = re.compile(rb"HTTP/([0-9])\.[0-9]")
 _ABSOLUTE_FORM = re.compile(rb"([A-Za-z][A-Za-z0-9+\-.]*+)://([^/?]*+)([^?]*+)(?:\?(.*+))?")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~\-]++|\[([0-9A-Fa-f:.]++)\])(?::([0-9]{0,5}+))?")
 
-BROKEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85]|(?<!\r)\n|\r[^\n]")
+INVALID_BYTES = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x85]|(?<!\r)\n|\r[^\n]")
 """A byte that no head, chunk line or trailer may hold, or a line end that is not CRLF."""
 
 _KNOWN_METHODS = b"""
@@ -46,8 +46,8 @@ CHUNKED = -1
 """In place of a body's length: it comes in chunks."""
 
 
-class Refusal(Exception):
-    """The request cannot be served: ``status`` and the ``reason`` that the client reads."""
+class Broken(Exception):
+    """Ends reading: becomes the ``Violation`` that the reader hands out; never leaves it."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(status, reason)
@@ -72,14 +72,14 @@ def request_line(line: bytes) -> tuple[str, bytes, str]:
 def _unusual_request_line(parts: list[bytes]) -> tuple[str, bytes, str]:
     version = _VERSION.fullmatch(parts[-1])
     if version is not None and version[1] != b"1":
-        raise Refusal(505, "This server speaks HTTP/1.1 and HTTP/1.0.")
+        raise Broken(505, "This server speaks HTTP/1.1 and HTTP/1.0.")
     if len(parts) != 3 or version is None or _TOKEN.fullmatch(parts[0]) is None:
-        raise Refusal(400, "Invalid request line.")
+        raise Broken(400, "Invalid request line.")
     method = METHODS.get(parts[0])
     if method is None:
-        raise Refusal(501, "Unknown method.")
+        raise Broken(501, "Unknown method.")
     if method == "CONNECT":
-        raise Refusal(501, "CONNECT is not supported: this is not a proxy.")
+        raise Broken(501, "CONNECT is not supported: this is not a proxy.")
     # RFC 9110 section 2.5: a higher minor version is read as the highest that we know.
     return method, parts[1], "1.1"
 
@@ -111,10 +111,10 @@ def unusual_target(method: str, target: bytes) -> tuple[bytes, bytes, bytes | No
         return target, b"", None
     absolute = _ABSOLUTE_FORM.fullmatch(target)
     if absolute is None:
-        raise Refusal(400, "Invalid request target.")
+        raise Broken(400, "Invalid request target.")
     scheme, authority, raw_path, query = absolute.groups()
     if scheme.lower() not in (b"http", b"https"):
-        raise Refusal(400, "The request target's scheme is neither http nor https.")
+        raise Broken(400, "The request target's scheme is neither http nor https.")
     check_host(authority)
     if not raw_path:
         # RFC 9112 section 3.2.4: OPTIONS for the server as a whole, through a proxy.
@@ -138,12 +138,12 @@ def check_host(host: bytes) -> None:
         return
     match = _HOST.fullmatch(host)
     if match is None or int(match[2] or 0) > 65535:
-        raise Refusal(400, "Invalid Host.")
+        raise Broken(400, "Invalid Host.")
     if match[1] is not None:
         try:
             IPv6Address(match[1].decode())
         except AddressValueError:
-            raise Refusal(400, "Invalid Host.") from None
+            raise Broken(400, "Invalid Host.") from None
     if len(_VALID_HOSTS) >= _VALID_HOSTS_MAX:
         _VALID_HOSTS.clear()
     _VALID_HOSTS.add(host)
@@ -169,24 +169,24 @@ def body_length(fields: Headers, version: str) -> int:
     if codings:
         _check_codings(codings, version)
         if lengths:
-            raise Refusal(400, "Both Content-Length and Transfer-Encoding.")
+            raise Broken(400, "Both Content-Length and Transfer-Encoding.")
         return CHUNKED
     if not lengths:
         return 0
     # Equal duplicates might be merged (section 6.3); refusing them leaves nothing to disagree on.
     if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > 18:
-        raise Refusal(400, "Invalid Content-Length.")
+        raise Broken(400, "Invalid Content-Length.")
     return int(lengths[0])
 
 
 def _check_codings(codings: list[bytes], version: str) -> None:
     if version == "1.0":
-        raise Refusal(400, "Transfer-Encoding in HTTP/1.0.")
+        raise Broken(400, "Transfer-Encoding in HTTP/1.0.")
     if codings == [b"chunked"]:
         return
     if b"chunked" in codings[:-1] or not all(map(_TOKEN.fullmatch, codings)):
-        raise Refusal(400, "Invalid Transfer-Encoding.")
-    raise Refusal(501, "Unknown transfer coding: this server decodes chunked only.")
+        raise Broken(400, "Invalid Transfer-Encoding.")
+    raise Broken(501, "Unknown transfer coding: this server decodes chunked only.")
 
 
 def expects_continue(fields: Headers, version: str) -> bool:
@@ -195,7 +195,7 @@ def expects_continue(fields: Headers, version: str) -> bool:
         return False
     expectations = tokens(fields, b"expect")
     if any(expectation != b"100-continue" for expectation in expectations):
-        raise Refusal(417, "Unknown expectation.")
+        raise Broken(417, "Unknown expectation.")
     return bool(expectations)
 
 
@@ -212,11 +212,11 @@ def chunk_size(line: bytes) -> int:
         return size
     match = _CHUNK_LINE.fullmatch(line)
     if match is None:
-        raise Refusal(400, "Invalid chunk.")
+        raise Broken(400, "Invalid chunk.")
     return int(match[1], 16)
 
 
 def check_trailers(section: bytes) -> None:
     """Refuse a trailer section with a malformed field line; well-formed ones are dropped by the caller."""
     if _FIELD_LINES.fullmatch(section) is None:
-        raise Refusal(400, "Invalid trailer field.")
+        raise Broken(400, "Invalid trailer field.")
