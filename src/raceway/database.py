@@ -117,7 +117,7 @@ def _may_be_used() -> bool:
     return settings.configured
 
 
-class Waiting(partial[None]):
+class AfterCommit(partial[None]):
     """A call that waits for a commit; the test kit knows it by its class."""
 
 
@@ -133,6 +133,6 @@ def after_commit(call: Callable[[], None]) -> bool:
 
     for connection in connections.all(initialized_only=True):
         if any(not getattr(block, "_from_testcase", False) for block in connection.atomic_blocks):
-            connection.on_commit(Waiting(call))
+            connection.on_commit(AfterCommit(call))
             return True
     return False

@@ -15,7 +15,7 @@ from django.db import close_old_connections, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import Atomic, get_connection
 
-from raceway.database import Waiting
+from raceway.database import AfterCommit
 
 
 class WhileUsed:
@@ -65,7 +65,7 @@ def _exit(self: Atomic, *error: Any) -> None:
     blocks = connection.atomic_blocks
     if not blocks or connection.needs_rollback or not all(one._from_testcase for one in blocks):
         return
-    ours = [one for one in connection.run_on_commit if isinstance(one[1], Waiting)]
+    ours = [one for one in connection.run_on_commit if isinstance(one[1], AfterCommit)]
     connection.run_on_commit = [one for one in connection.run_on_commit if one not in ours]
     for _, send, _ in ours:
         send()
