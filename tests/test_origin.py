@@ -73,6 +73,12 @@ async def passes(validator: Any, *origins: str, **scope: Any) -> bool:
     return reached is not None
 
 
+def test_an_entry_that_is_no_host_allows_nothing_and_hides_no_other() -> None:
+    for entry in ("[", "::1", "example.com:port", "example.com:99999", "https://"):
+        assert not is_allowed("https://example.com", (entry,))
+        assert is_allowed("https://example.com", (entry, "example.com"))
+
+
 async def test_a_page_from_elsewhere_is_refused() -> None:
     validator = OriginValidator(note("x"), ["example.com"])
     assert await passes(validator, "https://example.com")

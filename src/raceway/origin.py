@@ -100,11 +100,15 @@ def is_allowed(origin: str, allowed_origins: tuple[str, ...]) -> bool:
 
 def _matches(origin: SplitResult, port: int | None, allowed: str) -> bool:
     assert origin.hostname is not None
-    wanted = urlsplit(allowed.lower() if "://" in allowed else f"//{allowed.lower()}")
+    try:
+        wanted = urlsplit(allowed.lower() if "://" in allowed else f"//{allowed.lower()}")
+        wanted_port = _port(wanted)
+    except ValueError:  # one entry that is no host is not to refuse the others' pages
+        return False
     return (
         wanted.hostname is not None
         and wanted.scheme in ("", origin.scheme)
-        and (port == _port(wanted) or (not wanted.scheme and wanted.port is None))
+        and (port == wanted_port or (not wanted.scheme and wanted_port is None))
         and is_same_domain(origin.hostname, wanted.hostname)
     )
 
