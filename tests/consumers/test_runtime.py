@@ -10,7 +10,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from raceway import Channel, Group
-from raceway.consumers import AsyncWebsocketConsumer, handlers, runtime
+from raceway.consumers import AsyncJsonWebsocketConsumer, AsyncWebsocketConsumer, handlers, runtime
 from raceway.errors import (
     AcceptConnection,
     ChannelFull,
@@ -610,6 +610,28 @@ async def test_on_error_can_let_the_connection_go_on(open_socket: Open) -> None:
     await until(lambda: len(Forgiving.log) == 2)
     await socket.goodbye()
     assert Forgiving.log == [("ValueError('1')", "1"), ("ValueError('2')", "2"), ("disconnect", 1001)]
+
+
+async def test_a_bad_message_of_a_client_that_has_gone_is_no_failure(open_socket: Open) -> None:
+    class Json(AsyncJsonWebsocketConsumer):
+        async def receive(self, *args, **kwargs):
+            await gone.wait()
+            super().receive(*args, **kwargs)
+
+        async def disconnect(self, code):
+            codes.append(code)
+
+    gone = asyncio.Event()
+    codes: list[int] = []
+    socket = open_socket(Json)
+    await socket.connect()
+    socket.say("no JSON")
+    await settle()
+    socket.leave(4002)
+    await settle()
+    gone.set()
+    await socket.end()
+    assert codes == [4002]
 
 
 async def test_a_disconnect_overtakes_on_error_too(open_socket: Open) -> None:

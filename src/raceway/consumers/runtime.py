@@ -286,7 +286,8 @@ class Runtime:
             return
         event = decode_event(item) if isinstance(item, bytes) else None if item is error else item
         try:
-            await self.hooks["on_error"](self.consumer, error, event)
+            with suppress(ClientDisconnected):  # it wanted to tell a client that has gone meanwhile
+                await self.hooks["on_error"](self.consumer, error, event)
         except asyncio.CancelledError:
             if not self._is_overtaken():
                 raise
