@@ -20,9 +20,10 @@ import tests.project  # noqa: F401  Django's settings
 from raceway import Group
 from raceway.asgi import get_application
 from raceway.auth import AuthMiddlewareStack
-from raceway.consumers import AsyncJsonWebsocketConsumer, AsyncWebsocketConsumer, WebsocketConsumer
+from raceway.consumers import AsyncJsonWebsocketConsumer, WebsocketConsumer
 from raceway.origin import AllowedHostsOriginValidator
 from raceway.routing import ProtocolTypeRouter, URLRouter
+from tests.project.consumers import Echo
 from tests.server.running import Running, running
 
 PACKAGE = os.path.dirname(raceway.__file__)
@@ -50,11 +51,6 @@ class UserCounter(AsyncJsonWebsocketConsumer):
 
     async def users_count(self, event):
         await self.send_json({"users": event["count"]})
-
-
-class Echo(AsyncWebsocketConsumer):
-    async def receive(self, text_data=None, bytes_data=None):
-        await self.send(text_data, bytes_data)
 
 
 class SyncEcho(WebsocketConsumer):

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from raceway.consumers import AsyncJsonWebsocketConsumer, AsyncWebsocketConsumer, JsonWebsocketConsumer
-
-
-class Echo(AsyncWebsocketConsumer):
-    async def receive(self, text_data=None, bytes_data=None):
-        await self.send(text_data, bytes_data)
+from raceway.consumers import AsyncJsonWebsocketConsumer, AsyncWebsocketConsumer
+from tests.project.consumers import Echo  # noqa: F401  one of them
 
 
 class Chat(AsyncJsonWebsocketConsumer):
@@ -26,13 +22,6 @@ class Chat(AsyncJsonWebsocketConsumer):
 
     async def chat_message(self, event):
         await self.send_json({"from": event["from"], "text": event["text"]})
-
-
-class SyncChat(JsonWebsocketConsumer):
-    groups = ["chat.moon"]
-
-    def receive_json(self, content):
-        self.send_json({"heard": content})
 
 
 class Refusing(AsyncWebsocketConsumer):

@@ -7,11 +7,19 @@ import threading
 from unittest import TestCase
 
 import pytest
+from django.test import override_settings
 
 import tests.project  # noqa: F401  Django's settings
 from raceway.layers import Channel, Group, get_channel_layer
 from raceway.layers.user import User
-from raceway.testing import ChannelLayersMixin, assert_published, connect, fresh_channel_layers, published
+from raceway.testing import (
+    ChannelLayersMixin,
+    Published,
+    assert_published,
+    connect,
+    fresh_channel_layers,
+    published,
+)
 from raceway.testing.publications import Publication
 from tests.testing import consumers
 
@@ -134,7 +142,7 @@ def test_how_often() -> None:
 
 def test_a_failure_shows_what_was_sent() -> None:
     with pytest.raises(AssertionError, match=r"a message to be sent to 'chat'.\nNothing was sent."):
-        published_nothing().assert_published("chat")
+        Published().assert_published("chat")
     with published() as sent:
         Group("chat").send(EVENT)
     with pytest.raises(
@@ -149,7 +157,7 @@ def test_a_failure_shows_what_was_sent() -> None:
 
 
 def test_that_nothing_is_sent() -> None:
-    published_nothing().assert_nothing_published()
+    Published().assert_nothing_published()
     with published() as sent:
         Group("chat").send(EVENT)
     sent.assert_nothing_published("moon")
@@ -176,39 +184,20 @@ def test_each_test_has_fresh_layers() -> None:
     assert get_channel_layer() is before
 
 
-def test_fresh_layers_keep_their_limits(settings_of_layers) -> None:
-    settings_of_layers(
-        default={"BACKEND": "raceway.layers.memory.MemoryLayer", "CONFIG": {"capacity": 3}},
-        tuned={"BACKEND": "no.such.Layer", "CONFIG": {"hosts": ["x"], "expiry": 7}},
-        own={
-            "BACKEND": "raceway.layers.memory.MemoryLayer",
-            "CONFIG": {"capacity": 3},
-            "TEST_CONFIG": {"capacity": 5},
-        },
-    )
+MEMORY = {"BACKEND": "raceway.layers.memory.MemoryLayer", "CONFIG": {"capacity": 3}}
+LAYERS = {
+    "default": MEMORY,
+    "tuned": {"BACKEND": "no.such.Layer", "CONFIG": {"hosts": ["x"], "expiry": 7, "group_expiry": 8}},
+    "own": {**MEMORY, "TEST_CONFIG": {"capacity": 5}},
+}
+
+
+@override_settings(CHANNEL_LAYERS=LAYERS)
+def test_fresh_layers_keep_their_limits() -> None:
     with fresh_channel_layers():
-        assert [get_channel_layer(alias).capacity for alias in ("default", "tuned", "own")] == [3, 100, 5]
-        assert get_channel_layer("tuned").expiry == 7
-
-
-@pytest.fixture
-def settings_of_layers():
-    from django.test import override_settings
-
-    overrides = []
-
-    def override(**layers):
-        overrides.append(override_settings(CHANNEL_LAYERS=layers))
-        overrides[0].enable()
-
-    yield override
-    overrides[0].disable()
-
-
-def published_nothing():
-    with published() as sent:
-        pass
-    return sent
+        default, tuned, own = (get_channel_layer(alias) for alias in LAYERS)
+        assert (default.capacity, tuned.capacity, own.capacity) == (3, 100, 5)
+        assert (tuned.expiry, tuned.group_expiry) == (7, 8)
 
 
 def never_true(message):

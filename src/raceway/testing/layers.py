@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 from raceway.layers import ChannelLayer, channel_layers
@@ -11,7 +12,7 @@ from raceway.layers.memory import MemoryLayer
 from raceway.testing.database import see_commits
 from raceway.testing.thread import is_loop_running, loop_thread
 
-FRONT_OPTIONS = ("expiry", "capacity", "channel_capacity", "max_message_bytes")
+FRONT_OPTIONS = frozenset(signature(ChannelLayer).parameters)
 """What every layer can be told, so also the one that takes its place."""
 
 
