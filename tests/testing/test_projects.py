@@ -54,7 +54,8 @@ def test_what_fails_says_why() -> None:
     assert ran.returncode != 0
     assert "ZeroDivisionError: in the consumer" in ran.stderr
     assert "Host 'no.such.host.invalid' has no address" in ran.stderr
-    assert "FAILED (failures=1, errors=2)" in ran.stderr
+    assert "LookupError: at the end" in ran.stderr
+    assert "FAILED (failures=1, errors=3)" in ran.stderr
     assert 'socket.expect_json({"user": "leela"})' in ran.stderr
     assert "raceway/testing" not in ran.stderr.partition("expect_json")[2].partition("AssertionError")[0]
 

@@ -45,7 +45,7 @@ class LiveServerThread(threading.Thread):
         self.connections_override = connections_override or {}
         self.is_ready = threading.Event()
         self.error: BaseException | None = None
-        self.errors: list[Exception] = []
+        self.errors: list[BaseException] = []
         self._loop: asyncio.AbstractEventLoop
         self._ended: asyncio.Event
 
@@ -96,7 +96,9 @@ class LiveServerThread(threading.Thread):
     async def _watched(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self.application(scope, receive, send)
-        except Exception as error:
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # pytest.fail() raises no Exception
             if scope["type"] != "lifespan":  # raising there says that it takes no part
                 self.errors.append(error)
             raise
@@ -123,7 +125,8 @@ class RacewayLiveServerTestCase(ChannelLayersMixin, LiveServerTestCase):
     It serves ``ASGI_APPLICATION``, or what ``raceway.asgi.get_application`` makes, in a thread of the test's own
     process: tests and application share channel layers, settings and an in-memory SQLite database. The server's
     host is in ``ALLOWED_HOSTS``, so its own pages may open WebSockets. An exception that leaves the application
-    fails the test in which it was raised; take it from ``server_thread.errors`` if it was meant.
+    fails the test in which it was raised, or the class if all its tests have ended; take it from
+    ``server_thread.errors`` if it was meant.
     """
 
     serve_static: ClassVar[bool] = True
@@ -151,10 +154,16 @@ class RacewayLiveServerTestCase(ChannelLayersMixin, LiveServerTestCase):
         super().setUp()
         self.addCleanup(self._raise_errors)
 
-    def _raise_errors(self) -> None:
-        errors, self.server_thread.errors = self.server_thread.errors, []
+    @classmethod
+    def _raise_errors(cls) -> None:
+        errors, cls.server_thread.errors = cls.server_thread.errors, []
         if errors:
             raise errors[0]
+
+    @classmethod
+    def _terminate_thread(cls) -> None:
+        super()._terminate_thread()  # type: ignore[misc]
+        cls._raise_errors()  # what ended after its test had
 
 
 @contextmanager

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from django.test import SimpleTestCase
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect as open_websocket
 
-from raceway.consumers import JsonWebsocketConsumer
+from raceway.consumers import AsyncWebsocketConsumer, JsonWebsocketConsumer
 from raceway.testing import RacewayLiveServerTestCase, connect
 
 
@@ -31,6 +33,24 @@ class Live(RacewayLiveServerTestCase):
             socket.send("1")
             with self.assertRaises(ConnectionClosedError):
                 socket.recv()
+
+
+class FailsAtTheEnd(AsyncWebsocketConsumer):
+    async def disconnect(self, code):
+        await asyncio.sleep(0.1)  # the test has ended by then
+        raise LookupError("at the end")
+
+
+class Late(RacewayLiveServerTestCase):
+    serve_static = False
+
+    @classmethod
+    def get_application(cls):
+        return FailsAtTheEnd.as_asgi()
+
+    def test_an_exception_after_the_last_test_fails_the_class(self):
+        with open_websocket(self.live_server_ws_url):
+            pass
 
 
 class CannotStart(RacewayLiveServerTestCase):
