@@ -66,24 +66,6 @@ async def test_broadcast_is_text_binary_or_json(layer: MemoryLayer) -> None:
     assert len(other.pushed) == 2
 
 
-async def test_from_a_thread_without_a_loop(layer: MemoryLayer, monkeypatch: pytest.MonkeyPatch) -> None:
-    socket = Socket(layer, "g")
-
-    def forbidden() -> None:
-        raise AssertionError("an event loop was made")
-
-    monkeypatch.setattr(asyncio.events, "new_event_loop", forbidden)
-
-    def work() -> None:
-        Group("g").send({"type": "x"})
-        Group("g").broadcast("y")
-        Channel(socket.name).send({"type": "z"})
-
-    await asyncio.to_thread(work)
-    assert socket.events == [{"type": "x"}, {"type": "z"}]
-    assert socket.pushed == [(b"y", True, "close")]
-
-
 def test_channel_send_waits_in_a_queue(layer: MemoryLayer) -> None:
     Channel("thumbnails").send({"image": 1})
     assert asyncio.run(layer.receive("thumbnails")) == {"image": 1}
