@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from raceway.errors import ClientDisconnected
+from raceway.layers.memory import MemoryLayer
 from raceway.prepared import PreparedMessage, Pushed
 
 WAIT_S = 5.0
@@ -145,3 +146,13 @@ async def settle() -> None:
     """Let everything happen that needs no more than the loop's turning."""
     for _ in range(20):
         await asyncio.sleep(0)
+
+
+def channels(layer: MemoryLayer) -> list[str]:
+    """The connections that are open."""
+    return [name for part in layer._live_parts() for name in part.registry._channels]
+
+
+def members(layer: MemoryLayer, group: str = "room") -> list[str]:
+    """The connections that are in a group."""
+    return [name for part in layer._live_parts() for name in part.registry.channels(group)]

@@ -14,17 +14,13 @@ from raceway.consumers.functions import is_function_consumer
 from raceway.errors import ClientDisconnected, DenyConnection, InvalidChannelLayerError
 from raceway.layers.memory import MemoryLayer
 from tests.consumers.conftest import Open
-from tests.consumers.driver import settle, until
+from tests.consumers.driver import members, settle, until
 
 
 @websocket_consumer
 async def echo(socket: Socket) -> None:
     async for message in socket:
         await socket.send(message)
-
-
-def members(layer: MemoryLayer) -> list[str]:
-    return [name for part in layer._live_parts() for name in part.registry.channels("room")]
 
 
 async def test_an_echo(open_socket: Open) -> None:

@@ -15,7 +15,7 @@ from raceway.consumers import AsyncHttpConsumer, AsyncWebsocketConsumer, HttpCon
 from raceway.errors import ClientDisconnected, DenyConnection, InvalidMessage
 from raceway.layers.memory import MemoryLayer
 from raceway.routing import ConnectMiddleware
-from tests.consumers.driver import Socket, settle, until
+from tests.consumers.driver import Socket, channels, settle, until
 from tests.consumers.exchange import Exchange
 
 Open = Callable[..., Exchange]
@@ -53,10 +53,6 @@ class Posting(Noting):
 
     async def answer(self, event):
         await self.send_response(200, event["text"].encode())
-
-
-def channels(layer: MemoryLayer) -> list[str]:
-    return [name for part in layer._live_parts() for name in part.registry._members]
 
 
 # Whole responses

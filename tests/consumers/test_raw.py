@@ -15,7 +15,7 @@ from raceway.consumers import AsyncConsumer, SyncConsumer, handlers
 from raceway.errors import ClientDisconnected, StopConsumer
 from raceway.layers.memory import MemoryLayer
 from tests.consumers.conftest import Open
-from tests.consumers.driver import Socket, settle, until
+from tests.consumers.driver import Socket, channels, settle, until
 from tests.consumers.exchange import Exchange
 
 
@@ -58,10 +58,6 @@ class Logged:
 
     def __init_subclass__(cls) -> None:
         cls.log = []
-
-
-def channels(layer: MemoryLayer) -> list[str]:
-    return [name for part in layer._live_parts() for name in part.registry._members]
 
 
 # Named channels

@@ -22,7 +22,7 @@ from raceway.errors import (
 from raceway.layers.memory import MemoryLayer
 from raceway.signals import message_dropped
 from tests.consumers.conftest import Open
-from tests.consumers.driver import Socket, settle, until
+from tests.consumers.driver import Socket, channels, members, settle, until
 
 
 class Recorder(AsyncWebsocketConsumer):
@@ -40,10 +40,6 @@ class Recorder(AsyncWebsocketConsumer):
 
     async def disconnect(self, code):
         self.log.append(("disconnect", code))
-
-
-def members(layer: MemoryLayer) -> list[str]:
-    return [name for part in layer._live_parts() for name in part.registry.channels("room")]
 
 
 # Connecting
@@ -397,7 +393,7 @@ async def test_disconnect_runs_once_with_the_clients_code(open_socket: Open, lay
     assert len(members(layer)) == 1
     await socket.goodbye(4321)
     assert Leaving.log == [("disconnect", 4321)]
-    assert not [part for part in layer._live_parts() if part.registry._members]
+    assert channels(layer) == []
 
 
 async def test_a_failing_handler_runs_disconnect_and_leaves_groups(

@@ -13,13 +13,9 @@ from raceway.done import DONE
 from raceway.layers import channel_layers
 from raceway.layers.memory import MemoryLayer
 from tests.consumers.conftest import Open
-from tests.consumers.driver import settle
+from tests.consumers.driver import members, settle
 
 GROUPS = ["raceway.user.7", "raceway.session.abc"]
-
-
-def members(layer: MemoryLayer, group: str) -> list[str]:
-    return [name for part in layer._live_parts() for name in part.registry.channels(group)]
 
 
 async def test_it_is_in_the_groups_of_its_scope_from_beginning_to_end(

@@ -15,7 +15,7 @@ from raceway.errors import AcceptConnection, ClientDisconnected, DenyConnection
 from raceway.layers.memory import MemoryLayer
 from raceway.prepared import SSE, PreparedMessage
 from raceway.wire import sse
-from tests.consumers.driver import settle, until
+from tests.consumers.driver import members, settle, until
 from tests.consumers.exchange import Exchange
 
 Open = Callable[..., Exchange]
@@ -52,10 +52,6 @@ class Stream(SseConsumer):
 
     async def headline(self, event):
         await self.send_json(event["json"], event="headline", id=event["id"], retry_ms=10)
-
-
-def members(layer: MemoryLayer) -> list[str]:
-    return [name for part in layer._live_parts() for name in part.registry.channels("news")]
 
 
 async def accepted(exchange: Exchange) -> Exchange:
@@ -294,7 +290,7 @@ async def test_connect_can_refuse(open_stream: Open, how: str, layer: MemoryLaye
     assert (await exchange.begun())[0] == 403
     await exchange.end()
     assert Refusing.log == [("disconnect", True)]
-    assert members(layer) == []
+    assert members(layer, "news") == []
 
 
 async def test_connect_can_raise_its_acceptance(open_stream: Open) -> None:
@@ -363,7 +359,7 @@ async def test_a_client_that_leaves_is_noticed_at_once(open_stream: Open, layer:
     await settle()
     assert exchange.task.done()
     assert Endless.log == ["cancelled", ("disconnect", True)]
-    assert members(layer) == []
+    assert members(layer, "news") == []
 
 
 async def test_an_exception_is_raised_for_the_server(open_stream: Open) -> None:

@@ -39,33 +39,33 @@ class Registry:
     def __init__(self, call_soon: Callable[..., object], slice_members: int = SLICE_MEMBERS) -> None:
         self._call_soon = call_soon
         self._slice_members = slice_members
-        self._members: dict[str, Member] = {}
+        self._channels: dict[str, Member] = {}
         self._groups: dict[str, Members] = {}
         self.full_count = 0
         """Events that found their listener full since the beginning."""
 
     def __contains__(self, channel: object) -> bool:
-        return channel in self._members
+        return channel in self._channels
 
     # Channels
 
     def open(self, channel: str, deliver: Deliver, push: Push, close: Close) -> None:
         """Begin to hand this channel's messages over. Raises ``ValueError`` if it is open already."""
-        if channel in self._members:
+        if channel in self._channels:
             raise ValueError(f"The channel {channel!r} is open already.")
-        self._members[channel] = Member(channel, deliver, push, close)
+        self._channels[channel] = Member(channel, deliver, push, close)
 
     def close(self, channel: str) -> None:
         """Forget a channel and its membership of every group; closing a closed one does nothing."""
         self.leave_all(channel)
-        self._members.pop(channel, None)
+        self._channels.pop(channel, None)
 
     def send(self, channel: str, message: Message, policy: Policy = "close", key: Hashable = None) -> bool:
         """Hand ``message`` to one channel; ``False`` if it is full. A channel that is not open loses it.
 
         ``policy`` and ``key`` are for a client message and a slow client.
         """
-        member = self._members.get(channel)
+        member = self._channels.get(channel)
         if member is None:
             return True
         if isinstance(message, PreparedMessage):
@@ -82,7 +82,7 @@ class Registry:
     def join(self, name: str, channel: str) -> None:
         """Make an open channel a member. A second join wants a second ``leave``, so that two parts of one
         consumer can use the same group."""
-        member = self._members.get(channel)
+        member = self._channels.get(channel)
         if member is None:
             return
         group = self._groups.get(name)
@@ -93,7 +93,7 @@ class Registry:
 
     def leave(self, name: str, channel: str) -> None:
         """Take back one ``join``; nothing happens if there was none."""
-        member = self._members.get(channel)
+        member = self._channels.get(channel)
         if member is None or name not in member.groups:
             return
         members = self._groups[name].members
@@ -105,7 +105,7 @@ class Registry:
 
     def leave_all(self, channel: str) -> None:
         """Take back every ``join`` of a channel."""
-        member = self._members.get(channel)
+        member = self._channels.get(channel)
         if member is not None:
             for name in member.groups:
                 self._remove(name, member)
@@ -123,7 +123,7 @@ class Registry:
 
     def clear(self) -> None:
         """Empty every group; the channels stay open."""
-        for channel in self._members:
+        for channel in self._channels:
             self.leave_all(channel)
 
     def _remove(self, name: str, member: Member) -> None:
