@@ -17,11 +17,13 @@ from django.conf import settings
 from django.core.asgi import get_asgi_application as get_django_application
 from django.core.handlers.asgi import ASGIHandler
 
+from raceway.auth import AuthMiddlewareStack
 from raceway.conf import django_setting
 from raceway.origin import AllowedHostsOriginValidator
 from raceway.routing import ProtocolTypeRouter, URLRouter, get_default_application
 from raceway.routing.begin import begin
 from raceway.routing.project import get_websocket_urlpatterns
+from raceway.sessions import SessionMiddlewareStack
 from raceway.threads import enter_threads
 from raceway.types import ASGIApplication, Prepare, RacewayApplication, Receive, Scope, Send
 
@@ -41,12 +43,8 @@ def get_application() -> ProtocolTypeRouter:
     http = StaticFiles(get_asgi_application(), serve=settings.DEBUG)
     websocket: ASGIApplication = URLRouter(get_websocket_urlpatterns())
     if apps.is_installed("django.contrib.auth"):
-        from raceway.auth import AuthMiddlewareStack
-
         websocket = AuthMiddlewareStack(websocket)
     elif apps.is_installed("django.contrib.sessions"):
-        from raceway.sessions import SessionMiddlewareStack
-
         websocket = SessionMiddlewareStack(websocket)
     return ProtocolTypeRouter({"http": http, "websocket": AllowedHostsOriginValidator(websocket)})
 
