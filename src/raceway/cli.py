@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 import sys
 import tomllib
@@ -16,6 +15,7 @@ import click
 from raceway.errors import ConfigurationError
 from raceway.reload import INHERITED, serve_with_reload
 from raceway.server import Config, run
+from raceway.server.records import show_records
 from raceway.wire.limits import Limits
 
 LEAVE_S = 2.0
@@ -135,11 +135,7 @@ def serve(application: str, reload: bool, log_level: str, **options: Any) -> Non
     MODULE:ATTRIBUTE names it, for instance project.asgi:application. Sizes are bytes and times are seconds. Every
     option can also be set in the environment (--drain-seconds as RACEWAY_DRAIN_SECONDS) or in a file (--config).
     """
-    # Our own records only: what the application logs is for the application to configure.
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S"))
-    logging.getLogger("raceway").addHandler(handler)
-    logging.getLogger("raceway").setLevel(log_level.upper())
+    show_records(log_level)
     limits = {limit.name: options.pop(limit.name) for limit in dataclasses.fields(Limits)}
     config = Config(limits=Limits(**limits), **options)
     inherited = os.environ.get(INHERITED)

@@ -168,6 +168,7 @@ def test_http_static_files_and_websockets_with_coloured_lines(
     assert server.until(r'"WebSocket /greet/" 101 0')
     with pytest.raises(InvalidStatus), connect(f"ws://127.0.0.1:{port}/greet/", origin="http://evil.org"):  # type: ignore
         pass
+    assert server.until(r"its origin b?'http://evil.org' is not allowed \(ALLOWED_HOSTS\)")
     assert "\x1b[" in server.until(r'.*"WebSocket /greet/" 403')[0]
     with (
         pytest.raises(InvalidStatus),

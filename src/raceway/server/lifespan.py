@@ -62,7 +62,7 @@ class Lifespan:
             if self._supported:
                 logger.exception("The application raised in its lifespan.")
             elif not self._started.done():
-                logger.info("The application does not take part in the lifespan protocol (%r).", error)
+                logger.debug("The application does not take part in the lifespan protocol (%r).", error)
         finally:
             if not self._started.done():
                 self._started.set_result(None)

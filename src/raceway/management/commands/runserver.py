@@ -20,6 +20,7 @@ from raceway.asgi import StaticFiles, project_application
 from raceway.errors import ConfigurationError
 from raceway.server import Config, Server, run
 from raceway.server.access import AccessLog, target_of
+from raceway.server.records import show_records
 from raceway.server.running import loop_factory
 from raceway.types import ASGIApplication
 from raceway.wire.events import Request
@@ -49,6 +50,11 @@ class Command(RunserverCommand):
         self.check_migrations()
         for connection in connections.all(initialized_only=True):
             connection.close()
+        if not logging.getLogger("raceway").hasHandlers():  # the project's LOGGING does not say what to show
+            show_records("info")
+            logging.getLogger("raceway.server").setLevel(
+                logging.WARNING
+            )  # what it would say, Django's manners say
         try:
             # The drain takes no time: whoever restarts a development server waits for it.
             config = Config(host=self.addr, port=int(self.port), access_log=DevelopmentLog(), drain_s=0)
