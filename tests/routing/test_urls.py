@@ -61,9 +61,9 @@ async def test_the_denial_is_a_whole_response() -> None:
         {
             "type": "websocket.http.response.start",
             "status": 404,
-            "headers": [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"9")],
+            "headers": [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"10")],
         },
-        {"type": "websocket.http.response.body", "body": b"Not Found"},
+        {"type": "websocket.http.response.body", "body": b"Not Found\n"},
     ]
 
 

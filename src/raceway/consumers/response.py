@@ -20,17 +20,18 @@ AFTER_HEADERS: Final = frozenset(("http.response.body", "http.response.trailers"
 
 async def answer(send: Send, status: int, text: str, *headers: tuple[bytes, bytes]) -> None:
     """Send a whole response of one line of text."""
-    for event in _response(status, text, *headers):
+    for event in text_response("http", status, text, *headers):
         await send(event)
 
 
-def _response(status: int, text: str, *headers: tuple[bytes, bytes]) -> list[Event]:
+def text_response(kind: str, status: int, text: str, *headers: tuple[bytes, bytes]) -> list[Event]:
+    """A whole response of one line of text; ``kind`` is ``http``, or ``websocket.http`` (a denial)."""
     body = f"{text}\n".encode()
     length = b"%d" % len(body)
     plain = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", length), *headers]
     return [
-        {"type": "http.response.start", "status": status, "headers": plain},
-        {"type": "http.response.body", "body": body},
+        {"type": f"{kind}.response.start", "status": status, "headers": plain},
+        {"type": f"{kind}.response.body", "body": body},
     ]
 
 
@@ -84,7 +85,7 @@ class ResponseRuntime(Runtime):
 
     def answer(self, status: int, text: str, *headers: tuple[bytes, bytes]) -> Awaitable[None]:
         """Send a whole response of one line of text."""
-        start, body = _response(status, text, *headers)
+        start, body = text_response("http", status, text, *headers)
         self.send(start)
         return self.send(body)
 

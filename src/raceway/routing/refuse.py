@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from raceway.consumers.response import text_response
 from raceway.types import Receive, Scope, Send
 
 
@@ -15,7 +16,5 @@ async def refuse(scope: Scope, receive: Receive, send: Send, status: int, reason
             await send({"type": "websocket.close"})
             return
         kind = "websocket.http"
-    body = reason.encode()
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
-    await send({"type": f"{kind}.response.start", "status": status, "headers": headers})
-    await send({"type": f"{kind}.response.body", "body": body})
+    for event in text_response(kind, status, reason):
+        await send(event)
