@@ -61,6 +61,11 @@ def test_a_good_project_has_none() -> None:
         ),
         ({"ASGI_APPLICATION": "tests.project.urls.nothing"}, "raceway.E005", '"project.asgi.application"'),
         ({"ASGI_APPLICATION": "tests.project.broken.application"}, "raceway.E005", "ZeroDivisionError"),
+        (
+            {"ASGI_APPLICATION": "tests.project.asgi_of_django.application"},
+            "raceway.W006",
+            "raceway.asgi.get_application()",
+        ),
         ({"RACEWAY": {"TICKET_CACHE": "tickets"}}, "raceway.E006", "Name one of 'default'"),
         (
             {"RACEWAY": {"SYNC_THREADS": 0}},

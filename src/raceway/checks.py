@@ -10,6 +10,7 @@ from typing import Any, Final
 from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004
+from django.core.handlers.asgi import ASGIHandler
 from django.core.management import find_commands
 from django.utils.module_loading import import_string
 
@@ -89,13 +90,21 @@ def _check_application() -> Sequence[CheckMessage]:
     if path is None:
         return []
     try:
-        import_string(path)
+        application = import_string(path)
     except Exception as error:  # the module is the project's: anything may happen in it
         return [
             Error(
                 f"ASGI_APPLICATION = {path!r} cannot be imported: {type(error).__name__}: {error}",
                 hint='Name a module and an attribute, such as "project.asgi.application".',
                 id="raceway.E005",
+            )
+        ]
+    if isinstance(application, ASGIHandler):
+        return [
+            Warning(
+                f"ASGI_APPLICATION = {path!r} is Django's own application, which serves no WebSocket.",
+                hint=f"In {path.rpartition('.')[0]}, write application = raceway.asgi.get_application().",
+                id="raceway.W006",
             )
         ]
     return []
