@@ -15,11 +15,6 @@ class BaseMiddleware:
     def __init__(self, inner: ASGIApplication) -> None:
         self.inner = inner
 
-    @property
-    def is_path_router(self) -> bool:
-        """Whether a route to this is a prefix, because what is inside routes the rest of the path."""
-        return getattr(self.inner, "is_path_router", False)
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call ``inner`` with a copy of the scope."""
         await self.inner(dict(scope), receive, send)

@@ -19,6 +19,16 @@ class Nothing(ConnectMiddleware):
         scope["passed"] = True
 
 
+class Others:
+    """Middleware as other people write it for Channels."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.inner({**scope, "passed": True}, receive, send)
+
+
 def route_of(scope: Any) -> Any:
     return scope["name"], scope["url_route"]["args"], scope["url_route"]["kwargs"]
 
@@ -105,8 +115,9 @@ async def test_a_router_inside_an_include_is_a_prefix_made_once() -> None:
     assert not made.pattern._is_endpoint
 
 
-async def test_a_router_behind_middleware_is_a_prefix_too() -> None:
-    router = URLRouter([path("in/<int:x>/", Nothing(URLRouter([path("er/", note("inner"))])))])
+@pytest.mark.parametrize("middleware", [Nothing, Others])
+async def test_a_router_behind_middleware_is_a_prefix_too(middleware: Any) -> None:
+    router = URLRouter([path("in/<int:x>/", middleware(URLRouter([path("er/", note("inner"))])))])
     scope, _ = await call(router, path="/in/5/er/")
     assert route_of(scope) == ("inner", (), {"x": 5})
     assert scope["passed"]

@@ -17,11 +17,6 @@ class ConnectMiddleware(RacewayApplication):
     def __init__(self, inner: ASGIApplication) -> None:
         self.inner = inner
 
-    @property
-    def is_path_router(self) -> bool:
-        """Whether a route to this is a prefix, because what is inside routes the rest of the path."""
-        return getattr(self.inner, "is_path_router", False)
-
     async def prepare(self, scope: Scope) -> None:
         """Add to ``scope``, which is a copy. Raise ``DenyConnection`` to refuse the connection."""
         raise NotImplementedError

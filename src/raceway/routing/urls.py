@@ -102,8 +102,13 @@ class URLRouter(RacewayApplication):
 
 def router_in(application: object) -> URLRouter | None:
     """The router that ``application`` is, or that middleware is around."""
-    while application is not None and not isinstance(application, URLRouter):
-        application = getattr(application, "inner", None)
+    innermost = _behind_middleware(application)
+    return innermost if isinstance(innermost, URLRouter) else None
+
+
+def _behind_middleware(application: object) -> object:
+    while (inner := getattr(application, "inner", None)) is not None:
+        application = inner
     return application
 
 
@@ -141,7 +146,7 @@ def _as_route(route: Route) -> Route:
         raise ImproperlyConfigured(
             f"The route {route.pattern!s} leads to a class; write {callback.__qualname__}.as_asgi()."
         )
-    if getattr(callback, "is_path_router", False):
+    if getattr(_behind_middleware(callback), "is_path_router", False):
         return URLPattern(prefix_of(route), callback, route.default_args, route.name)
     if is_function_consumer(callback):
         try:
