@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import queue
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,7 +20,7 @@ from raceway.consumers import (
     WebsocketConsumer,
 )
 from raceway.errors import ClientDisconnected, InvalidMessage
-from raceway.threads import LentThread, in_test, shared_pool
+from raceway.threads import in_test
 from tests.consumers.conftest import Open
 from tests.consumers.driver import until
 from tests.consumers.exchange import Exchange
@@ -265,42 +263,6 @@ async def test_a_decorator_that_hides_an_async_def(open_socket: Open) -> None:
     assert await socket.text() == "found"
 
 
-def test_a_lent_thread_runs_one_call_at_a_time() -> None:
-    lent, running = LentThread(), threading.Lock()
-
-    def call(number: int) -> int:
-        assert running.acquire(blocking=False), "two calls at a time"
-        time.sleep(0.0001)  # another thread would come in
-        running.release()
-        return number
-
-    futures = [lent.submit(call, number) for number in range(50)]
-    assert [future.result(5) for future in futures] == list(range(50))
-
-
-def test_a_lent_thread_survives_failures_and_cancelled_calls() -> None:
-    lent, go_on = LentThread(), threading.Event()
-    first = lent.submit(go_on.wait, 5)
-    cancelled = lent.submit(print)
-    failing = lent.submit(int, "x")
-    last = lent.submit(int, "7")
-    assert cancelled.cancel()
-    go_on.set()
-    assert first.result(5)
-    with pytest.raises(ValueError, match="invalid literal"):
-        failing.result(5)
-    assert last.result(5) == 7
-    lent.shutdown()
-    assert lent.submit(int, "8").result(5) == 8
-
-
-def test_a_changed_setting_makes_another_pool() -> None:
-    before = shared_pool()
-    with override_settings(RACEWAY={"SYNC_THREADS": 2}):
-        assert shared_pool()._max_workers == 2
-    assert shared_pool()._max_workers == before._max_workers == 32
-
-
 async def test_a_thread_can_send_what_a_coroutine_can(open_socket: Open) -> None:
     class Sync(WebsocketConsumer):
         def receive(self, text_data=None, bytes_data=None):
@@ -316,125 +278,6 @@ async def test_a_thread_can_send_what_a_coroutine_can(open_socket: Open) -> None
     socket.say("x")
     assert await socket.text() == b"first"
     assert await socket.text() == "done"
-
-
-def test_stop_iteration_in_a_handler_is_an_error_like_any_other() -> None:
-    """A future takes no StopIteration: whoever waited for it would wait for ever."""
-    future = LentThread().submit(lambda password: next(iter([])), "secret")
-    with pytest.raises(RuntimeError, match="StopIteration") as raised:
-        future.result(5)
-    assert "secret" not in str(raised.value)
-
-
-class Closings:
-    """Stands for the closing of old database connections: tells who did it, of the threads of this test."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.threads: queue.SimpleQueue[int] = queue.SimpleQueue()
-        monkeypatch.setattr("raceway.threads.close_old_connections", self)
-
-    def __call__(self) -> None:
-        if shared_pool() in POOLS_OF_THREADS.get(threading.get_ident(), ()):
-            self.threads.put(threading.get_ident())
-
-    def next(self) -> int:
-        return self.threads.get(timeout=5)
-
-
-POOLS_OF_THREADS: dict[int, set[Any]] = {}
-
-
-def who() -> int:
-    """The thread that was lent; a thread of an earlier test may still be on its way home."""
-    POOLS_OF_THREADS.setdefault(threading.get_ident(), set()).add(shared_pool())
-    return threading.get_ident()
-
-
-def test_calls_that_follow_closely_keep_their_thread_and_its_database_connections(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("raceway.threads.REST_S", 5.0)
-    closings = Closings(monkeypatch)
-    with override_settings(RACEWAY={"SYNC_THREADS": 2}):
-        thread = LentThread()
-        first = thread.submit(who).result(5)
-        wait_for(lambda: shared_pool().resting)
-        assert thread.submit(who).result(5) == first
-        assert closings.threads.empty()
-
-
-def test_a_thread_at_rest_goes_to_the_next_borrower_with_its_database_connections(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("raceway.threads.REST_S", 5.0)
-    closings = Closings(monkeypatch)
-    with override_settings(RACEWAY={"SYNC_THREADS": 2}):
-        first = LentThread().submit(who).result(5)
-        wait_for(lambda: shared_pool().resting)
-        assert LentThread().submit(who).result(5) == first
-        assert closings.threads.empty()
-        wait_for(lambda: shared_pool().resting)
-        monkeypatch.setattr("raceway.threads.REST_S", 0.0)
-        assert LentThread().submit(who).result(5) == first
-        assert closings.next() == first
-        wait_for(lambda: not shared_pool().resting)
-        assert LentThread().submit(int, "7").result(5) == 7
-
-
-def test_who_waits_for_a_thread_gets_its_database_connections_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    closings, go_on = Closings(monkeypatch), threading.Event()
-    with override_settings(RACEWAY={"SYNC_THREADS": 1}):
-        first = LentThread().submit(lambda: go_on.wait(5) and who())
-        second = LentThread().submit(who)
-        go_on.set()
-        assert first.result(5) == second.result(5) == closings.next()
-        assert closings.threads.empty()  # it was closed once, after both
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come in time"
-        threading.Event().wait(0.001)
-
-
-def test_a_thread_is_given_back_when_no_call_follows(monkeypatch: pytest.MonkeyPatch) -> None:
-    closings = Closings(monkeypatch)
-    with override_settings(RACEWAY={"SYNC_THREADS": 1}):
-        thread = LentThread()
-        for _ in range(3):
-            assert thread.submit(who).result(5) == closings.next()
-        assert LentThread().submit(int, "7").result(5) == 7
-
-
-def test_many_borrowers_of_few_threads_all_get_their_turn() -> None:
-    with override_settings(RACEWAY={"SYNC_THREADS": 2}):
-        borrowers = [LentThread() for _ in range(20)]
-        for turn in range(50):
-            futures = [borrower.submit(lambda turn=turn: turn) for borrower in borrowers]
-            assert {future.result(5) for future in futures} == {turn}
-        pool = shared_pool()
-    pool.shutdown()
-    assert (pool.asking, pool.resting) == (0, [])
-
-
-def test_a_database_that_fails_to_close_does_not_end_the_thread(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    failed = threading.Event()
-
-    def fail() -> None:
-        failed.set()
-        raise OSError("the database is away")
-
-    monkeypatch.setattr("raceway.threads.close_old_connections", fail)
-    with override_settings(RACEWAY={"SYNC_THREADS": 1}):
-        thread = LentThread()
-        assert thread.submit(lambda: 1).result(5) == 1
-        assert failed.wait(5)
-        assert thread.submit(lambda: 2).result(5) == 2
-        shared_pool().shutdown()
-    assert "Closing old database connections failed" in caplog.text
 
 
 async def test_in_the_test_kit_nobody_is_lent_a_thread(open_socket: Open) -> None:
