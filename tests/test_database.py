@@ -49,6 +49,20 @@ def test_after_commit() -> None:
     connection.close()
 
 
+def test_a_call_that_fails_after_the_commit_takes_nothing_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    called: list[str] = []
+
+    def fail() -> None:
+        raise LookupError("the layer is away")
+
+    with transaction.atomic():
+        after_commit(fail)
+        transaction.on_commit(lambda: called.append("the project's own"))
+    assert called == ["the project's own"]
+    assert "the layer is away" in caplog.text
+    connection.close()
+
+
 def test_a_process_without_a_database_is_left_alone() -> None:
     code = (
         "import sys; from raceway.database import *; close_old_connections(); "

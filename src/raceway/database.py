@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial, wraps
+from functools import wraps
 from threading import local
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
@@ -117,12 +117,24 @@ def _may_be_used() -> bool:
     return settings.configured
 
 
-class AfterCommit(partial[None]):
+class AfterCommit:
     """A call that waits for a commit; the test kit knows it by its class."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call = call
+
+    def __call__(self) -> None:
+        try:
+            self.call()
+        except Exception:
+            logger.exception("What was sent in a transaction failed after its commit.")
 
 
 def after_commit(call: Callable[[], None]) -> bool:
     """Have ``call()`` run when this thread's transaction has been committed; ``False`` if it is in none.
+
+    If it fails then, that is logged: what has been committed is not to look as if it had failed, and whatever else
+    waits for the commit is to run.
 
     The transaction that a Django ``TestCase`` wraps around a test does not count: it never commits. With
     transactions open on several databases, the first one in ``DATABASES`` decides.
