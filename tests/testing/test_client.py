@@ -206,6 +206,11 @@ async def test_another_message_is_shown_beside_the_expected_one() -> None:
         await socket.send({"a": 1})
         with pytest.raises(AssertionError, match=r"expected: \{'a': 2\}\nreceived: \{'a': 1\}"):
             await socket.expect_json({"a": 2})
+        await socket.send({"a": [1, {"b": True}, 1.0]})
+        with pytest.raises(AssertionError, match=r"received: .* True"):
+            await socket.expect_json({"a": [1, {"b": 1}, 1]})
+        await socket.send({"a": [1, {"b": True}, 1.0]})
+        await socket.expect_json({"a": [1, {"b": True}, 1]})
         await socket.send({"names": ["x" * 50, "y" * 50, "z" * 50]})
         with pytest.raises(AssertionError) as caught:
             await socket.expect_json({"names": ["x" * 50, "Y" * 50, "z" * 50]})

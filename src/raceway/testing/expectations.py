@@ -29,12 +29,25 @@ def difference(expected: object, received: object) -> str:
 def is_same_json(expected: Any, received: Any) -> bool:
     """Whether ``received``, from a client's JSON, is ``expected``, which may hold what JSON writes in its own way:
     dates, ``Decimal``, tuples ..."""
-    if expected == received:
+    if is_same(expected, received):
         return True
     try:
-        return bool(decode_json(encode_json(expected)) == received)
+        return is_same(decode_json(encode_json(expected)), received)
     except TypeError:  # mock.ANY, for one
         return False
+
+
+def is_same(expected: Any, received: Any) -> bool:
+    """Whether they are equal; for Python ``True`` is 1, for who reads a message it is not."""
+    if isinstance(expected, dict) and isinstance(received, dict):
+        return expected.keys() == received.keys() and all(
+            is_same(value, received[key]) for key, value in expected.items()
+        )
+    if isinstance(expected, list) and isinstance(received, list):
+        return len(expected) == len(received) and all(map(is_same, expected, received))
+    if isinstance(expected, int | float) and isinstance(received, int | float):
+        return expected == received and isinstance(expected, bool) == isinstance(received, bool)
+    return bool(expected == received)
 
 
 def is_json_of(expected: Any, text: str) -> bool:

@@ -11,7 +11,7 @@ from raceway.layers import Channel, ChannelLayer, Group, channel_layers
 from raceway.layers.spec import as_event, decode_event
 from raceway.registry import Message
 from raceway.testing.database import see_commits
-from raceway.testing.expectations import difference, is_json_of
+from raceway.testing.expectations import difference, is_json_of, is_same
 from raceway.types import Event
 
 __tracebackhide__ = __unittest = True  # a test that fails shows its own line, not ours
@@ -46,7 +46,7 @@ class Publication(NamedTuple):
             return True
         if callable(expected) and not isinstance(expected, dict):
             return bool(expected(self.message))
-        if self.message == expected:
+        if is_same(expected, self.message):
             return True
         if self.message.get("type") != "websocket.send":
             return False
