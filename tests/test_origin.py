@@ -49,20 +49,8 @@ def test_what_an_entry_allows(origin: str, allowed: str, answer: bool) -> None:
 
 
 def test_any_entry_will_do() -> None:
-    assert is_allowed(
-        "https://b.org",
-        (
-            "a.org",
-            "b.org",
-        ),
-    )
-    assert not is_allowed(
-        "https://c.org",
-        (
-            "a.org",
-            "b.org",
-        ),
-    )
+    assert is_allowed("https://b.org", ("a.org", "b.org"))
+    assert not is_allowed("https://c.org", ("a.org", "b.org"))
     assert not is_allowed("https://c.org", ())
 
 
@@ -84,6 +72,17 @@ async def test_a_page_from_elsewhere_is_refused() -> None:
     assert await passes(validator, "https://example.com")
     assert not await passes(validator, "https://evil.org")
     assert not await passes(validator, "https://example.com", "https://example.com")
+
+
+async def test_the_log_says_where_to_allow_it(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "raceway.origin")
+    await passes(OriginValidator(note("x"), ["example.com"]), "https://evil.org")
+    await passes(AllowedHostsOriginValidator(note("x")), "https://evil.org")
+    await passes(AllowedHostsOriginValidator(note("x")))
+    for line, where in zip(
+        caplog.messages, ("(allowed_origins)", "(ALLOWED_HOSTS)", "ALLOW_MISSING_ORIGIN"), strict=True
+    ):
+        assert where in line
 
 
 async def test_a_missing_origin_is_refused_unless_it_is_allowed() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Final
+from typing import ClassVar, Final
 from urllib.parse import SplitResult, urlsplit
 
 from django.conf import settings
@@ -36,6 +36,9 @@ class OriginValidator(ConnectMiddleware):
     ``RACEWAY["ALLOW_MISSING_ORIGIN"]``).
     """
 
+    _where: ClassVar = "allowed_origins"
+    """Where the entries stand, for who reads the log."""
+
     def __init__(
         self,
         inner: ASGIApplication,
@@ -63,7 +66,7 @@ class OriginValidator(ConnectMiddleware):
             logger.info(
                 "Refused a WebSocket at %s: %s.",
                 ascii(scope["path"]),
-                f"its origin {origins[0]!a} is not allowed (ALLOWED_HOSTS)"
+                f"its origin {origins[0]!a} is not allowed ({self._where})"
                 if origins
                 else "it has no Origin, which native clients need RACEWAY['ALLOW_MISSING_ORIGIN'] for",
             )
@@ -75,6 +78,8 @@ class OriginValidator(ConnectMiddleware):
 
 class AllowedHostsOriginValidator(OriginValidator):
     """Refuse handshakes from pages of other hosts than ``ALLOWED_HOSTS``."""
+
+    _where = "ALLOWED_HOSTS"
 
     def __init__(self, inner: ASGIApplication, allow_missing_origin: bool | None = None) -> None:
         super().__init__(inner, (), allow_missing_origin)
