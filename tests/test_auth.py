@@ -28,6 +28,7 @@ from raceway.layers.memory import MemoryLayer
 from raceway.testing import HttpCommunicator
 from raceway.threads import LentThread
 from tests.consumers.driver import Socket, until
+from tests.project.consumers import Quiet
 from tests.project.database import AnonymousUser, User, in_thread, make_user
 from tests.routing.calls import call, note
 
@@ -200,10 +201,6 @@ async def test_users_in_def_handlers(leelas_session: str) -> None:
     await socket.connect()
     assert await socket.text() == "leela"
     await socket.goodbye()
-
-
-class Quiet(AsyncWebsocketConsumer):
-    """Accepts, and says nothing."""
 
 
 async def signed_in(key: str, consumer: Any = Quiet) -> Socket:

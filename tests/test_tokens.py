@@ -27,6 +27,7 @@ from raceway.auth import (
 from raceway.consumers import AsyncWebsocketConsumer
 from raceway.errors import ConfigurationError
 from tests.consumers.driver import Socket
+from tests.project.consumers import Quiet
 from tests.project.database import AnonymousUser, User, in_thread, make_user
 from tests.routing.calls import call, note
 
@@ -332,10 +333,6 @@ async def test_whom_a_backend_lets_in_although_it_is_not_active_has_no_ticket_ei
         AUTHENTICATION_BACKENDS=["django.contrib.auth.backends.AllowAllUsersModelBackend"]
     ):
         assert await person(**query(f"ticket={ticket}")) is None
-
-
-class Quiet(AsyncWebsocketConsumer):
-    """Accepts, and says nothing."""
 
 
 async def test_a_socket_ends_with_its_token(leela: User) -> None:

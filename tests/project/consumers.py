@@ -1,6 +1,10 @@
 from raceway.consumers import AsyncJsonWebsocketConsumer, AsyncWebsocketConsumer
 
 
+class Quiet(AsyncWebsocketConsumer):
+    """Accepts, and says nothing."""
+
+
 class Echo(AsyncWebsocketConsumer):
     async def receive(self, text_data=None, bytes_data=None):
         await self.send(text_data, bytes_data)
