@@ -1,4 +1,5 @@
-"""Every limit that a stranger can reach, in one place, each with its unit and a safe default.
+"""Every limit that a stranger can reach, in one place, each with its unit and a safe default; but how deep JSON may be
+nested stands in ``raceway.json``.
 
 ``raceway serve`` makes one option of each field: ``option`` in the metadata is its name, ``help`` its line.
 Sizes are bytes, times are seconds; 0 switches a limit off where the help says so.
@@ -40,6 +41,9 @@ READ_TURN_BYTES: Final = 128 * KIB
 
 COMPRESS_INLINE_BYTES: Final = 256 * KIB
 """A message above this size takes milliseconds to compress: a push is compressed in a thread, a send not at all."""
+
+INFLATED_BYTES: Final = 1 * MIB
+"""What one read may inflate before the rest waits: it may hold hundreds of bombs, each within the limit."""
 
 UNAWAITED_BYTES: Final = 4 * MIB
 """What a WebSocket application may send to a client that does not read, without waiting for room; then 1013."""
@@ -138,7 +142,9 @@ class Limits:
         5.0, "--ws-close-timeout-seconds", "From our close frame to the client's; then it is dropped."
     )
     ws_receive_queue_messages: int = _limit(
-        32, "--ws-receive-queue-messages", "Messages waiting for the application; then reading pauses."
+        PUMPED_EVENTS,
+        "--ws-receive-queue-messages",
+        "Messages waiting for the application; then reading pauses.",
     )
 
     # Sockets.
@@ -154,7 +160,7 @@ class Limits:
         64 * KIB, "--limit-write-buffer-bytes", "Unsent bytes of a socket above which send() waits."
     )
     push_queue_bytes: int = _limit(
-        256 * KIB, "--limit-push-queue-bytes", "Pushed bytes that may wait for a slow client."
+        PUSHED_BYTES, "--limit-push-queue-bytes", "Pushed bytes that may wait for a slow client."
     )
 
     def __post_init__(self) -> None:

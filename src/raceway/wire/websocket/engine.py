@@ -6,6 +6,7 @@ See docs/design/websocket-engine.md.
 from __future__ import annotations
 
 from raceway.close_codes import INVALID_DATA
+from raceway.wire.limits import INFLATED_BYTES
 from raceway.wire.websocket.deflate import Deflate, inflate
 from raceway.wire.websocket.frames import FIN_BINARY, FIN_TEXT, RSV1
 from raceway.wire.websocket.incoming import Broken, Incoming, Violation
@@ -20,10 +21,6 @@ _OVER = Reader(0, False)
 _OVER.closed = True
 
 
-INFLATED_BYTES_PER_CALL = 1 << 20
-"""How much one call may inflate before it stops: one read of bombs may hold hundreds, each within the limit."""
-
-
 class Engine:
     """Read what one client sends after the handshake (RFC 6455, RFC 7692). Between messages it holds nothing.
 
@@ -35,7 +32,7 @@ class Engine:
     def __init__(self, max_message_bytes: int, deflate: Deflate | None) -> None:
         self.max_message_bytes = max_message_bytes
         self.deflate = deflate
-        self._room_bytes = INFLATED_BYTES_PER_CALL
+        self._room_bytes = INFLATED_BYTES
         self._reader: Reader | None = None
 
     @property
@@ -86,7 +83,7 @@ class Engine:
                     self._room_bytes -= reader.inflated_bytes
                     reader = self._reader = None
                     at = self._read_whole(data, at, items)
-            self._room_bytes = INFLATED_BYTES_PER_CALL
+            self._room_bytes = INFLATED_BYTES
         except Broken as broken:
             items.append(Violation(broken.code, broken.reason))
             self._reader = _OVER
