@@ -24,14 +24,15 @@ class ConsumerApplication(RacewayApplication):
     def raceway_begin(
         self, scope: Scope, receive: Receive, send: Send, prepares: tuple[Prepare, ...] = ()
     ) -> Coroutine[Any, Any, None]:
-        runtime = self.consumer_class._runtime_for(scope["type"])
+        cls = self.consumer_class
+        runtime = cls._runtimes.get(scope["type"], cls._any_runtime)
         if runtime is not None:
             return runtime(self._handlers, scope, receive, send).run(self._make, prepares)
         if scope["type"] == "http":
             return _refuse_http(send)
         if scope["type"] == "websocket":
             return _refuse_websocket(receive, send)
-        raise ValueError(f"{self.consumer_class.__qualname__} does not serve {scope['type']!r} connections")
+        raise ValueError(f"{cls.__qualname__} does not serve {scope['type']!r} connections")
 
     def _make(self) -> Consumer:
         return self.consumer_class(**self.consumer_initkwargs)

@@ -43,9 +43,10 @@ class Consumer:
     ``{"type": "chat.message", ...}`` calls ``chat_message(event)``.
     """
 
-    _handles_any_protocol: ClassVar = False
     _runtimes: ClassVar[Mapping[str, type[Runtime]]] = {}
-    """The runtime for each type of scope that the class serves."""
+    """The runtime for each type of scope that the class serves ..."""
+    _any_runtime: ClassVar[type[Runtime] | None] = None
+    """... and for any other, if it does; then methods named for a server's events are called with those."""
 
     channel_layer_alias: str = "default"
     groups: Iterable[str] | None = None
@@ -70,11 +71,6 @@ class Consumer:
     def as_asgi(cls, **initkwargs: Any) -> ConsumerApplication:
         """An ASGI application that makes one instance, with ``initkwargs``, for each connection."""
         return ConsumerApplication(cls, initkwargs)
-
-    @classmethod
-    def _runtime_for(cls, scope_type: str) -> type[Runtime] | None:
-        """What runs a connection of this type; ``None`` if the class does not serve it."""
-        return cls._runtimes.get(scope_type)
 
     def group_send(self, group: str, message: dict[str, Any]) -> Awaitable[None]:
         """Send to every member of a group, as ``raceway.Group(group).send`` does."""

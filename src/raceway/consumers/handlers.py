@@ -79,7 +79,7 @@ def handlers_of(cls: type) -> Handlers:
         elif _is_method(vars(owner)[name], owner):
             is_protocol = name.startswith(RESERVED_PREFIXES) and name != INTERCEPTS
             (protocol if is_protocol else events)[name] = _invoke(cls, name, False)
-    names = hooks | protocol if getattr(cls, "_handles_any_protocol", False) else hooks
+    names = hooks | protocol if getattr(cls, "_any_runtime", None) else hooks
     client = {name.replace("_", ".", 1): names[name] for name in names if name.startswith(RESERVED_PREFIXES)}
     return Handlers(hooks, events, ByType(client, events if names is not hooks else {}))
 

@@ -58,12 +58,12 @@ class SyncConsumer(Consumer):
     ``StopConsumer`` to end.
     """
 
-    _handles_any_protocol = True
     _runtimes = {
         "channel": ChannelRuntime,
         "http": ResponseRuntime,
         "websocket": WebsocketRuntime,
     }
+    _any_runtime = Runtime
 
     def send(self, message: Event) -> Awaitable[None]:
         """Send an event to the client."""
@@ -85,10 +85,6 @@ class SyncConsumer(Consumer):
             exc_info=error,
         )
         return DONE
-
-    @classmethod
-    def _runtime_for(cls, scope_type: str) -> type[Runtime] | None:
-        return cls._runtimes.get(scope_type, Runtime)
 
 
 class AsyncConsumer(SyncConsumer):
