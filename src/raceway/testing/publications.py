@@ -6,8 +6,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, NamedTuple, TypeAlias
+from unittest import mock
 
-from raceway.layers import Channel, ChannelLayer, Group, channel_layers
+from raceway.layers import Channel, Group, channel_layers
 from raceway.layers.spec import as_event, decode_event
 from raceway.registry import Message
 from raceway.testing.database import see_commits
@@ -111,7 +112,10 @@ def published() -> Iterator[Published]:
     sent = Published()
     with see_commits(), ExitStack() as stack:
         for alias in channel_layers:
-            stack.enter_context(_watched(channel_layers[alias], alias, sent))
+            layer = channel_layers[alias]
+            for name, kind in _KINDS.items():
+                noting = _noting(getattr(layer, name), kind, alias, sent)
+                stack.enter_context(mock.patch.object(layer, name, noting))
         yield sent
 
 
@@ -142,23 +146,9 @@ _KINDS: dict[str, Kind] = {
 _inside = threading.local()  # a backend may use one of its own ways for another: that is the same message
 
 
-@contextmanager
-def _watched(layer: ChannelLayer, alias: str, sent: Published) -> Iterator[None]:
-    """Have ``layer`` note what it is given to carry."""
-    before = {name: vars(layer).get(name) for name in _KINDS}
-    for name, kind in _KINDS.items():
-        setattr(layer, name, _noting(getattr(layer, name), kind, alias, sent))
-    try:
-        yield
-    finally:
-        for name, method in before.items():
-            if method is None:
-                delattr(layer, name)
-            else:
-                setattr(layer, name, method)
-
-
 def _noting(method: Callable[..., Any], kind: Kind, alias: str, sent: Published) -> Callable[..., Any]:
+    """``method``, which also notes in ``sent`` what it is given to carry."""
+
     def call(name: str, message: Message, *args: Any, **kwargs: Any) -> Any:
         carriers = vars(_inside).setdefault("carriers", set())
         if id(sent) in carriers:
