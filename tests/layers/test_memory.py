@@ -48,6 +48,20 @@ async def test_names_are_checked(layer: MemoryLayer) -> None:
             await call
 
 
+def test_code_written_for_channels_4_finds_its_checks_of_names(layer: MemoryLayer) -> None:
+    assert layer.require_valid_channel_name("p!a")
+    assert layer.require_valid_channel_name("p!", receive=True)
+    assert layer.require_valid_group_name("g")
+    assert layer.valid_channel_names(["a", "p!"], receive=True)
+    for check in (
+        lambda: layer.require_valid_channel_name("p!"),
+        lambda: layer.require_valid_group_name("p!a"),
+        lambda: layer.valid_channel_names(["a", "p!"]),
+    ):
+        with pytest.raises(TypeError, match="name must be"):
+            check()
+
+
 async def test_channels_that_nobody_reads_do_not_stay() -> None:
     clock = Clock()
     layer = MemoryLayer(expiry=10, clock=clock)

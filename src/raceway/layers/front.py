@@ -292,7 +292,7 @@ class ChannelLayer(ABC):
         """Messages that found their channel, or the mailbox of their connection, full in this process."""
         live_count = sum(
             part.registry.full_count for part in self._live_parts()
-        )  # first: it notes what has ended
+        )  # it also notes what has ended
         return self._full_count + live_count
 
     def capacity_of(self, channel: str) -> int:
