@@ -1823,6 +1823,26 @@ def test_a_dead_client_with_something_unsent_is_dropped(serve: Any, ws: Any) -> 
     assert told(seen.next())[0] == 1006
 
 
+def test_a_client_that_goes_while_reading_is_paused_is_noticed(pinging: Any, ws: Any) -> None:
+    """Nobody reads the end of a connection that nobody reads from: a long handler would never hear of it."""
+    site, port = pinging
+    seen = Seen()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send(ACCEPTED)
+        scope["extensions"]["raceway.push"]["listen"](
+            lambda event: seen.put(event) if event["type"] == "websocket.disconnect" else None
+        )
+        await asyncio.sleep(20)
+
+    site.app = app
+    client = ws(port, send_buffer=262144).open()
+    client.send_until_blocked(frame(BINARY, b"x" * 60_000), most=128 << 20)
+    client.abort()
+    assert told(seen.next())[0] == 1006
+
+
 def test_no_pings_when_switched_off(serve: Any, ws: Any) -> None:
     client = ws(serve(echo, limits={"ws_ping_interval_s": 0}).port).open()
     client.quiet(0.3)

@@ -561,8 +561,11 @@ class WebSocketConnection(Connection):
             self._say_last_words()
         elif self.heard or self.read_paused or self.transport.get_write_buffer_size():
             # Behind what waits to be written no ping arrives in time: then taking some of it is the sign of life.
-            if self.write_deadline == NEVER and self.transport.get_write_buffer_size():
-                self._expect_taking()
+            if self.transport.get_write_buffer_size():
+                if self.write_deadline == NEVER:
+                    self._expect_taking()
+            elif self.read_paused:  # its answer is not read, but that the client has gone shows in writing alone
+                self.write(ping_frame(b""))
             self.heard = self.pinged = False
             self.expect_read(limits.ws_ping_interval_s)
         elif self.pinged:
