@@ -299,7 +299,7 @@ async def test_without_a_broker_one_logs_out_all_the_same(
 ) -> None:
     await log_out(request_of(leelas_session))
     assert await in_thread(stored, leelas_session) == {}
-    assert "The sockets of a session that has ended could not be closed" in caplog.text
+    assert "The sockets or tickets of a session that has ended could not be ended" in caplog.text
 
 
 class Broken(MemoryLayer):

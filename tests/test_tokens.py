@@ -358,6 +358,14 @@ async def test_a_tickets_socket_ends_with_its_session(leela: User) -> None:
     await socket.end()
 
 
+async def test_a_ticket_ends_with_its_session(leela: User) -> None:
+    """Its socket could not be closed any more: the session has logged out already."""
+    ticket, another = make_ticket(leela, session_key="the-session"), make_ticket(leela, session_key="another")
+    await in_thread(close_sockets_of_session, "the-session")
+    assert await person(**query(f"ticket={ticket}")) is None
+    assert await person(**query(f"ticket={another}")) == leela
+
+
 # Nobody further without a user
 
 

@@ -1,15 +1,19 @@
-"""When a session ends, by whatever logs out, its sockets end too."""
+"""When a session ends, by whatever logs out, its sockets and tickets end too."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.contrib.auth.signals import user_logged_out
 
+from raceway.auth.tokens import refuse_tickets_of
 from raceway.close_codes import UNAUTHORIZED
+from raceway.database import after_commit
 from raceway.layers import Group, channel_layers
 from raceway.layers.user import session_group_name
 
@@ -19,17 +23,28 @@ logger = logging.getLogger("raceway.auth")
 def close_sockets_of_session(session_key: str) -> None:
     """Close every socket that this session signed in with 4401, after the commit; wherever the socket is.
 
-    Logging out does that by itself: by Django's views, its admin, or ``raceway.auth.logout``.
+    Logging out does that by itself: by Django's views, its admin, or ``raceway.auth.logout``. Tickets that were made
+    for the session are refused from then on.
     """
+    with _failures_logged():
+        _refuse_tickets(session_key)
     for group in _groups(session_key):
         with _failures_logged():
             group.send(_closing())
 
 
 async def _aclose_sockets_of_session(session_key: str) -> None:
+    with _failures_logged():
+        await sync_to_async(_refuse_tickets)(session_key)
     for group in _groups(session_key):
         with _failures_logged():
             await group.asend(_closing())
+
+
+def _refuse_tickets(session_key: str) -> None:
+    refuse = partial(refuse_tickets_of, session_group_name(session_key))
+    if not after_commit(refuse):
+        refuse()
 
 
 def _groups(session_key: str) -> list[Group]:
@@ -47,7 +62,7 @@ def _failures_logged() -> Iterator[None]:
     try:
         yield
     except Exception:
-        logger.exception("The sockets of a session that has ended could not be closed.")
+        logger.exception("The sockets or tickets of a session that has ended could not be ended.")
 
 
 def _logged_out(*, request: Any = None, **kwargs: Any) -> None:

@@ -49,7 +49,7 @@ def make_ticket(
     """A proof that its bearer is ``user``, for one connection that is opened within ``max_age_s`` seconds.
 
     It may stand in the address: ``new WebSocket(url + "?ticket=" + ticket)``. With ``session_key``
-    (``request.session.session_key``), the socket is closed when that session logs out. The cache that
+    (``request.session.session_key``), it ends when that session logs out, and so does its socket. The cache that
     ``RACEWAY["TICKET_CACHE"]`` names remembers the used ones.
 
     Raises ``ValueError`` for more than 300 seconds, and for a user that is not in the database;
@@ -88,11 +88,24 @@ def redeem_ticket(ticket: str) -> Proof | None:
     user = None if claims is None else _user_of(claims)
     if claims is None or user is None:
         return None
+    cache = _cache_of_used_tickets()
+    session_group: str | None = claims.get("session")
+    if session_group is not None and cache.get(_ended(session_group)):
+        return None
     # It is remembered for longer than it lasts: the cache's clock is not ours.
     left_s = claims["until"] - now()
-    if not _cache_of_used_tickets().add(f"raceway.ticket.{claims['once']}", True, left_s + TICKET_AGE_S):
+    if not cache.add(f"raceway.ticket.{claims['once']}", True, left_s + TICKET_AGE_S):
         return None
-    return Proof(user, session_group=claims.get("session"))
+    return Proof(user, session_group=session_group)
+
+
+def refuse_tickets_of(session_group: str) -> None:
+    """Let nobody in any more by the tickets of a session that has ended."""
+    caches[get_settings().ticket_cache].set(_ended(session_group), True, MAX_TICKET_AGE_S + TICKET_AGE_S)
+
+
+def _ended(session_group: str) -> str:
+    return f"raceway.ended.{session_group}"
 
 
 def _claims(user: AbstractBaseUser, max_age_s: float) -> dict[str, Any]:
