@@ -13,7 +13,7 @@ import tests.project  # noqa: F401  Django's settings
 
 NAMES = {
     "raceway": ["Channel", "Group", "User", "__version__", "channel_layers", "get_channel_layer"],
-    "raceway.asgi": ["get_application"],
+    "raceway.asgi": ["get_application", "get_asgi_application"],
     "raceway.auth": [
         "AuthMiddleware",
         "AuthMiddlewareStack",
@@ -41,17 +41,20 @@ NAMES = {
         "WebsocketConsumer",
         "websocket_consumer",
     ],
-    "raceway.database": ["aclose_old_connections", "close_old_connections", "database_sync_to_async"],
+    "raceway.database": ["aclose_old_connections", "database_sync_to_async"],
     "raceway.errors": [
         "AcceptConnection",
         "ChannelFull",
         "ClientDisconnected",
         "ConfigurationError",
         "DenyConnection",
+        "FlowControl",
         "InvalidChannelLayerError",
+        "InvalidMessage",
         "LayerUnavailable",
         "MalformedMessage",
         "MessageTooLarge",
+        "RacewayError",
         "RequestAborted",
         "RequestTimeout",
         "StopConsumer",
@@ -118,6 +121,13 @@ def test_the_name_is_there(module: str, name: str) -> None:
 def test_a_module_that_says_what_is_public_says_exactly_these(name: str) -> None:
     module = importlib.import_module(name)
     assert sorted(getattr(module, "__all__", NAMES[name])) == sorted(NAMES[name])
+
+
+def test_every_exception_is_public() -> None:
+    errors = importlib.import_module("raceway.errors")
+    assert sorted(name for name, value in vars(errors).items() if isinstance(value, type)) == sorted(
+        NAMES["raceway.errors"]
+    )
 
 
 @pytest.mark.parametrize("name", ["raceway", "raceway.testing"])

@@ -17,41 +17,23 @@ from raceway.cli import serve
 from raceway.layers import ChannelLayer
 from raceway.wire import limits
 from tests.docs.blocks import DOCS, pages
+from tests.test_public_names import NAMES
 
 REFERENCE = DOCS / "reference"
 CELL = re.compile(r"^\| `(?P<name>[^`]+)`(?: \*)? \|", re.MULTILINE)
 DIRECTIVE = re.compile(r"^\.\. auto(?:class|function|exception):: (?P<name>\S+)$", re.MULTILINE)
 DOTTED = re.compile(r"`(?P<name>raceway(?:\.\w+)+)[`(]")
 
-MODULES = {
-    "asgi": ("get_application", "get_asgi_application"),
-    "auth": None,
-    "consumers": None,
-    "database": ("aclose_old_connections", "database_sync_to_async"),
-    "errors": None,
-    "layers": None,
-    "origin": ("AllowedHostsOriginValidator", "OriginValidator"),
-    "raceway": None,
-    "routing": None,
-    "sessions": ("CookieMiddleware", "SessionMiddleware", "SessionMiddlewareStack"),
-    "testing": None,
-}
-"""The page of each public module; which names are public, where the module does not say."""
+NO_PAGE = {"raceway.layers.memory", "raceway.middleware", "raceway.server"}
+PAGES = {name.removeprefix("raceway."): name for name in NAMES if name not in NO_PAGE}
+"""The public module of each page."""
 
 ELSEWHERE = {"layers": {"Channel", "Group", "User"}}
 """Names that another page describes."""
 
 
-def module_of(page: str) -> Any:
-    return importlib.import_module("raceway" if page == "raceway" else f"raceway.{page}")
-
-
 def public_names(page: str) -> set[str]:
-    module = module_of(page)
-    names = MODULES[page] or getattr(module, "__all__", None)
-    if names is None:
-        names = [name for name, value in vars(module).items() if inspect.isclass(value)]
-    return {name for name in names if not name.startswith("__")} - ELSEWHERE.get(page, set())
+    return {name for name in NAMES[PAGES[page]] if not name.startswith("__")} - ELSEWHERE.get(page, set())
 
 
 def resolve(name: str) -> Any:
@@ -68,19 +50,19 @@ def resolve(name: str) -> Any:
     raise ImportError(name)
 
 
-@pytest.mark.parametrize("page", MODULES)
+@pytest.mark.parametrize("page", PAGES)
 def test_a_page_lists_the_public_names(page: str) -> None:
     text = (REFERENCE / f"{page}.md").read_text()
     assert set(CELL.findall(text)) == public_names(page)
 
 
-@pytest.mark.parametrize("page", MODULES)
+@pytest.mark.parametrize("page", PAGES)
 def test_each_class_and_function_is_described(page: str) -> None:
     text = (REFERENCE / f"{page}.md").read_text()
     described = {name.rpartition(".")[2] for name in DIRECTIVE.findall(text)}
     assert described <= public_names(page)
     for name in public_names(page) - described:
-        assert not inspect.isclass(getattr(module_of(page), name)), f"{name} is not described"
+        assert not inspect.isclass(resolve(f"{PAGES[page]}.{name}")), f"{name} is not described"
     for name in DIRECTIVE.findall(text):
         assert inspect.getdoc(resolve(name)), f"{name} has no docstring"
 
