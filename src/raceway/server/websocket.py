@@ -564,7 +564,7 @@ class WebSocketConnection(Connection):
             if self.transport.get_write_buffer_size():
                 if self.write_deadline == NEVER:
                     self._expect_taking()
-            elif self.read_paused:  # its answer is not read, but that the client has gone shows in writing alone
+            elif self.read_paused:  # that the client has gone shows in writing alone
                 self.write(ping_frame(b""))
             self.heard = self.pinged = False
             self.expect_read(limits.ws_ping_interval_s)
