@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from asgiref.sync import SyncToAsync
 from django.core.signals import request_finished, request_started
@@ -16,6 +16,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import Atomic, get_connection
 
 from raceway.database import AfterCommit
+
+T = TypeVar("T")
+
+SYNC_THREAD_S: Final = 10.0
+"""How long a test waits for sync code that still runs, in seconds."""
 
 
 class WhileUsed:
@@ -102,20 +107,36 @@ class SharedTransaction:
         }
         if not found:
             return
+        own = _in_sync_thread(partial(_put, found))
         for one in found.values():
             one.inc_thread_sharing()
-        self._own |= SyncToAsync.single_thread_executor.submit(_put, found).result()
+        self._own |= own
         self._shared.update(found)
 
     def end(self) -> None:
         """Give that thread its own connections again."""
         if not self._shared:
             return
-        SyncToAsync.single_thread_executor.submit(_put_back, list(self._shared), self._own).result()
-        for one in self._shared.values():
-            one.dec_thread_sharing()
-        self._shared.clear()
-        self._own.clear()
+        try:
+            _in_sync_thread(partial(_put_back, list(self._shared), dict(self._own)))
+        finally:
+            for one in self._shared.values():
+                one.dec_thread_sharing()
+            self._shared.clear()
+            self._own.clear()
+
+
+def _in_sync_thread(function: Callable[[], T]) -> T:
+    """Call ``function`` in the thread of ``sync_to_async``. Raises ``RuntimeError`` if a test has left it blocked."""
+    future = SyncToAsync.single_thread_executor.submit(function)
+    try:
+        return future.result(SYNC_THREAD_S)
+    except TimeoutError:
+        future.cancel()
+        raise RuntimeError(
+            f"Sync code of this test, or of one before it, has blocked the thread of sync_to_async for "
+            f"{SYNC_THREAD_S:g} s: no other can run."
+        ) from None
 
 
 def is_in_test_transaction(connection: BaseDatabaseWrapper) -> bool:
