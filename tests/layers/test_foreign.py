@@ -14,7 +14,7 @@ import pytest
 import tests.project  # noqa: F401  Django's settings
 from raceway.consumers import AsyncJsonWebsocketConsumer, WebsocketConsumer
 from raceway.errors import ChannelFull, LayerUnavailable, MessageTooLarge
-from raceway.layers import Channel, Group, channel_layers, decode_event, foreign, lane
+from raceway.layers import Channel, Group, channel_layers, decode_event, foreign, strand
 from raceway.layers.configured import as_front
 from raceway.layers.foreign import ForeignLayer
 from raceway.prepared import PreparedMessage
@@ -202,7 +202,7 @@ async def test_too_large_is_ours_before_they_see_it(layer: ForeignLayer, theirs:
 async def test_what_waits_for_the_layer_is_bounded(
     layer: ForeignLayer, theirs: Contract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane, "LANE_CALLS", 2)
+    monkeypatch.setattr(strand, "STRAND_CALLS", 2)
     theirs.gate.clear()
     listener = await Listener.open(layer)
     layer.join("g", listener.name)
@@ -268,8 +268,8 @@ async def test_membership_of_a_connection_does_not_expire() -> None:
     await until(lambda: len(made(theirs, "group_add")) > 3)
     layer.close(listener.name)
     await until(lambda: not layer._listeners)
-    layer._renew(layer._lane_here())
-    assert layer._lane_here().renewal is None
+    layer._renew(layer._strand_here())
+    assert layer._strand_here().renewal is None
     await layer.aclose()
 
 
@@ -386,8 +386,8 @@ def test_without_any_loop_there_is_one_in_the_background() -> None:
     theirs.failures["send"] = [contract.ChannelFull()]
     with pytest.raises(ChannelFull):
         layer.send_from_thread("named", layer.prepare({"type": "x"}))
-    assert theirs.loops == {lane.background_loop()}
-    assert lane.background_loop().is_running()
+    assert theirs.loops == {strand.background_loop()}
+    assert strand.background_loop().is_running()
     assert [thread.name for thread in threading.enumerate()].count("raceway-layers") == 1
 
 
@@ -420,7 +420,7 @@ def test_a_loop_that_ends_leaves_nothing_behind(caplog: pytest.LogCaptureFixture
         theirs.gate = asyncio.Event()
         theirs.gate.set()
         asyncio.run(layer.send("named", {"type": "x"}))
-    assert len(layer._lanes) == 1
+    assert len(layer._strands) == 1
 
 
 # Consumers

@@ -15,8 +15,8 @@ from raceway.clock import monotonic
 from raceway.done import DONE
 from raceway.errors import ChannelFull, LayerUnavailable, MessageTooLarge
 from raceway.layers.front import ChannelLayer, running_loop
-from raceway.layers.lane import Lane, Outcome, Start, background_loop
 from raceway.layers.spec import as_event, client_event, decode_event, prepare
+from raceway.layers.strand import Outcome, Start, Strand, background_loop
 from raceway.registry import Close, Deliver, Message, Push
 from raceway.registry.policy import Policy
 
@@ -60,8 +60,8 @@ class ForeignLayer(ChannelLayer):
         extensions = said_by(layer, "extensions")
         self.extensions = [name for name in GROUPS_AND_FLUSH if extensions is None or name in extensions]
         self._listeners: dict[str, Listener] = {}
-        self._lanes: dict[asyncio.AbstractEventLoop, Lane] = {}
-        self._lanes_lock = threading.Lock()
+        self._strands: dict[asyncio.AbstractEventLoop, Strand] = {}
+        self._strands_lock = threading.Lock()
         self._quiet_until = 0.0
 
     def __repr__(self) -> str:
@@ -88,12 +88,12 @@ class ForeignLayer(ChannelLayer):
         self, channel: str, deliver: Deliver, push: Push | None = None, close: Close | None = None
     ) -> None:
         super().open(channel, deliver, push, close)
-        lane = self._lane_of(asyncio.get_running_loop())
-        if lane.renewal is None:
-            lane.renewal = lane.loop.call_later(self.group_expiry / 2, self._renew, lane)
-        listener = self._listeners[channel] = Listener(channel, lane)
-        lane.listeners += 1  # now, not when the task begins: a thread may look for the loop before
-        listener.task = lane.loop.create_task(self._receive_all(listener), context=Context())
+        strand = self._strand_of(asyncio.get_running_loop())
+        if strand.renewal is None:
+            strand.renewal = strand.loop.call_later(self.group_expiry / 2, self._renew, strand)
+        listener = self._listeners[channel] = Listener(channel, strand)
+        strand.listeners += 1  # now, not when the task begins: a thread may look for the loop before
+        listener.task = strand.loop.create_task(self._receive_all(listener), context=Context())
         listener.task.add_done_callback(partial(self._forget, listener))
 
     def close(self, channel: str) -> None:
@@ -102,26 +102,28 @@ class ForeignLayer(ChannelLayer):
         super().close(channel)
         if listener is not None and not listener.is_ending:
             listener.is_ending = True
-            if not listener.lane.loop.is_closed():
-                listener.lane.add(listener.end, must=True)  # behind the leaves: receive may forget its groups
+            if not listener.strand.loop.is_closed():
+                listener.strand.add(
+                    listener.end, must=True
+                )  # behind the leaves: receive may forget its groups
 
     async def aclose(self) -> None:
         loop = asyncio.get_running_loop()
-        for listener in [one for one in self._listeners.values() if one.lane.loop is loop]:
+        for listener in [one for one in self._listeners.values() if one.strand.loop is loop]:
             self.close(listener.channel)
-        await self._lane_of(loop).add(_nothing, must=True)
+        await self._strand_of(loop).add(_nothing, must=True)
         await super().aclose()
 
     async def take(self, channel: str) -> bytes:
-        lane = self._lane_of(asyncio.get_running_loop())
-        lane.listeners += 1
+        strand = self._strand_of(asyncio.get_running_loop())
+        strand.listeners += 1
         try:
             while True:
                 arrived = read(await self.layer.receive(channel))
                 if arrived.exclude is None or arrived.exclude != channel:
                     return as_event(arrived.message)
         finally:
-            lane.listeners -= 1
+            strand.listeners -= 1
 
     async def _receive_all(self, listener: Listener) -> None:
         """The only pull in the house: hand over what comes to one open channel, until it is closed."""
@@ -145,14 +147,14 @@ class ForeignLayer(ChannelLayer):
                 self._deliver(listener.channel, message)
 
     def _forget(self, listener: Listener, task: asyncio.Task[None]) -> None:
-        listener.lane.listeners -= 1
+        listener.strand.listeners -= 1
         if self._listeners.get(listener.channel) is listener:
             del self._listeners[listener.channel]
 
     async def _rejoin(self, listener: Listener) -> None:
         """The broker may have been started anew, and know nothing."""
         for group in list(listener.groups):
-            await listener.lane.add(partial(self._group_add, group, listener.channel), must=True)
+            await listener.strand.add(partial(self._group_add, group, listener.channel), must=True)
 
     def _deliver(self, channel: str, message: dict[str, Any]) -> None:
         part = self._part_of(channel)
@@ -188,23 +190,23 @@ class ForeignLayer(ChannelLayer):
 
     def leave_all(self, channel: str) -> None:
         listener = self._listeners.get(channel)
-        if listener is not None and not listener.lane.loop.is_closed():
+        if listener is not None and not listener.strand.loop.is_closed():
             for group in listener.groups:
                 Outcome(
-                    listener.lane.add(partial(self._group_discard, group, channel), must=True),
+                    listener.strand.add(partial(self._group_discard, group, channel), must=True),
                     f"{channel} leaving {group}",
                 )
             listener.groups.clear()
 
-    def _renew(self, lane: Lane) -> None:
+    def _renew(self, strand: Strand) -> None:
         """Join again, before the layer forgets."""
-        lane.renewal = None
-        listeners = [listener for listener in self._listeners.values() if listener.lane is lane]
+        strand.renewal = None
+        listeners = [listener for listener in self._listeners.values() if listener.strand is strand]
         if listeners:
-            lane.renewal = lane.loop.call_later(self.group_expiry / 2, self._renew, lane)
+            strand.renewal = strand.loop.call_later(self.group_expiry / 2, self._renew, strand)
         for listener in listeners:
             for group in listener.groups:
-                future = lane.add(partial(self._group_add, group, listener.channel), must=True)
+                future = strand.add(partial(self._group_add, group, listener.channel), must=True)
                 Outcome(future, f"{listener.channel} staying in {group}")
 
     def add_channel(self, group: str, channel: str) -> None:
@@ -213,18 +215,18 @@ class ForeignLayer(ChannelLayer):
     def discard_channel(self, group: str, channel: str) -> None:
         self.leave(group, channel)
 
-    def _joining(self, group: str, channel: str) -> tuple[Start, str, Lane | None]:
+    def _joining(self, group: str, channel: str) -> tuple[Start, str, Strand | None]:
         listener = self._listeners.get(channel)
         call = partial(self._group_add, group, channel)
 
-        def start(lane: Lane) -> asyncio.Future[None] | None:
+        def start(strand: Strand) -> asyncio.Future[None] | None:
             if listener is None:
-                return lane.add(call)
+                return strand.add(call)
             joined = listener.groups.get(group, 0)
             listener.groups[group] = joined + 1
             if joined:
                 return None
-            future = lane.add(call)
+            future = strand.add(call)
             future.add_done_callback(forget_if_failed)
             return future
 
@@ -232,24 +234,24 @@ class ForeignLayer(ChannelLayer):
             if listener is not None and not joining.cancelled() and joining.exception():
                 listener.groups.pop(group, None)
 
-        return start, f"{channel} joining {group}", None if listener is None else listener.lane
+        return start, f"{channel} joining {group}", None if listener is None else listener.strand
 
-    def _leaving(self, group: str, channel: str) -> tuple[Start, str, Lane | None]:
+    def _leaving(self, group: str, channel: str) -> tuple[Start, str, Strand | None]:
         listener = self._listeners.get(channel)
         call = partial(self._group_discard, group, channel)
 
-        def start(lane: Lane) -> asyncio.Future[None] | None:
+        def start(strand: Strand) -> asyncio.Future[None] | None:
             if listener is None:
-                return lane.add(call)
+                return strand.add(call)
             joined = listener.groups.get(group, 0)
             if joined > 1:
                 listener.groups[group] = joined - 1
             elif joined:
                 del listener.groups[group]
-                return lane.add(call, must=True)
+                return strand.add(call, must=True)
             return None
 
-        return start, f"{channel} leaving {group}", None if listener is None else listener.lane
+        return start, f"{channel} leaving {group}", None if listener is None else listener.strand
 
     # Sending
 
@@ -271,14 +273,14 @@ class ForeignLayer(ChannelLayer):
 
     def _sending(self, channel: str, message: Message) -> tuple[Start, str]:
         call = partial(self._send, channel, written(message))
-        return lambda lane: lane.add(call), f"Sending to {channel}"
+        return lambda strand: strand.add(call), f"Sending to {channel}"
 
     def _publishing(
         self, group: str, message: Message, exclude: str | None, policy: Policy
     ) -> tuple[Start, str]:
         event = written(message, group, exclude, policy)
         call = partial(self._group_send, group, event)
-        return lambda lane: lane.add(call), f"Sending to the group {group}"
+        return lambda strand: strand.add(call), f"Sending to the group {group}"
 
     # Flushing
 
@@ -288,10 +290,10 @@ class ForeignLayer(ChannelLayer):
     def clear(self) -> None:
         self._start_from_anywhere(self._flushing, "Flushing")
 
-    def _flushing(self, lane: Lane) -> asyncio.Future[None]:
+    def _flushing(self, strand: Strand) -> asyncio.Future[None]:
         for listener in list(self._listeners.values()):
             listener.groups.clear()
-        return lane.add(self._flush)
+        return strand.add(self._flush)
 
     # The layer's own functions, looked up in the loop that calls them: some layers have others in each loop
 
@@ -320,20 +322,20 @@ class ForeignLayer(ChannelLayer):
 
     # Which loop
 
-    def _start(self, start: Start, what: str, lane: Lane | None = None) -> Awaitable[None]:
+    def _start(self, start: Start, what: str, strand: Strand | None = None) -> Awaitable[None]:
         """Begin a call, in an event loop; awaiting what is returned waits for its end."""
-        lane = lane or self._lane_here()
-        if lane.loop is not running_loop():
-            return Outcome(asyncio.wrap_future(lane.hand(start)), what)
-        future = start(lane)
+        strand = strand or self._strand_here()
+        if strand.loop is not running_loop():
+            return Outcome(asyncio.wrap_future(strand.hand(start)), what)
+        future = start(strand)
         return DONE if future is None else Outcome(future, what)
 
-    def _start_from_anywhere(self, start: Start, what: str, lane: Lane | None = None) -> None:
+    def _start_from_anywhere(self, start: Start, what: str, strand: Strand | None = None) -> None:
         """Begin a call; without an event loop in this thread wait for its end."""
         if running_loop() is not None:
-            self._start(start, what, lane)
+            self._start(start, what, strand)
             return
-        done = (lane or self._lane_here()).hand(start)
+        done = (strand or self._strand_here()).hand(start)
         try:
             done.result(ANSWER_S)
         except TimeoutError as error:
@@ -341,24 +343,26 @@ class ForeignLayer(ChannelLayer):
                 raise
             raise LayerUnavailable(f"{what}: {self!r} has not answered for {ANSWER_S:.0f} s.") from error
 
-    def _lane_here(self) -> Lane:
-        """The lane for calls from here: where somebody listens, at best in this loop, for layers that cannot reach
+    def _strand_here(self) -> Strand:
+        """The strand for calls from here: where somebody listens, at best in this loop, for layers that cannot reach
         another."""
         here = running_loop()
-        listened = [lane for lane in self._lanes.values() if lane.listeners and lane.loop.is_running()]
-        for lane in listened:
-            if lane.loop is here:
-                return lane
-        return listened[0] if listened else self._lane_of(here or background_loop())
+        listened = [
+            strand for strand in self._strands.values() if strand.listeners and strand.loop.is_running()
+        ]
+        for strand in listened:
+            if strand.loop is here:
+                return strand
+        return listened[0] if listened else self._strand_of(here or background_loop())
 
-    def _lane_of(self, loop: asyncio.AbstractEventLoop) -> Lane:
-        lane = self._lanes.get(loop)
-        if lane is None:
-            with self._lanes_lock:
-                live = {one: lane for one, lane in self._lanes.items() if not one.is_closed()}
-                lane = live.setdefault(loop, Lane(loop))
-                self._lanes = live
-        return lane
+    def _strand_of(self, loop: asyncio.AbstractEventLoop) -> Strand:
+        strand = self._strands.get(loop)
+        if strand is None:
+            with self._strands_lock:
+                live = {one: strand for one, strand in self._strands.items() if not one.is_closed()}
+                strand = live.setdefault(loop, Strand(loop))
+                self._strands = live
+        return strand
 
 
 def said_by(layer: Any, name: str) -> Any:
@@ -372,11 +376,11 @@ def said_by(layer: Any, name: str) -> Any:
 class Listener:
     """One open channel: the task that receives for it, and how often it has joined which groups."""
 
-    __slots__ = ("channel", "groups", "is_ending", "lane", "task")
+    __slots__ = ("channel", "groups", "is_ending", "strand", "task")
 
-    def __init__(self, channel: str, lane: Lane) -> None:
+    def __init__(self, channel: str, strand: Strand) -> None:
         self.channel = channel
-        self.lane = lane
+        self.strand = strand
         self.groups: dict[str, int] = {}
         self.is_ending = False
         self.task: asyncio.Task[None]

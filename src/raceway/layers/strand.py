@@ -20,14 +20,14 @@ logger = logging.getLogger("raceway.layers")
 
 Call: TypeAlias = Callable[[], Awaitable[object]]
 
-Start: TypeAlias = "Callable[[Lane], asyncio.Future[None] | None]"
-"""Adds a call to a lane, in the lane's thread; ``None`` if it turns out that there is nothing to do."""
+Start: TypeAlias = "Callable[[Strand], asyncio.Future[None] | None]"
+"""Adds a call to a strand, in the strand's thread; ``None`` if it turns out that there is nothing to do."""
 
-LANE_CALLS: Final = 10_000
+STRAND_CALLS: Final = 10_000
 """Calls that may wait for the one under way; more are refused."""
 
 
-class Lane:
+class Strand:
     """Make calls in one event loop, one after another, in the order in which they were asked for.
 
     Its task lives only while calls wait. All methods belong to the loop's thread.
@@ -44,7 +44,7 @@ class Lane:
 
     def add(self, call: Call, *, must: bool = False) -> asyncio.Future[None]:
         """Have ``call()`` awaited in its turn. Raises ``LayerUnavailable`` if too many wait, unless it ``must``."""
-        if len(self._waiting) >= LANE_CALLS and not must:
+        if len(self._waiting) >= STRAND_CALLS and not must:
             raise LayerUnavailable(
                 f"{len(self._waiting)} calls wait for the channel layer already: it is too slow, or does not answer."
             )
@@ -56,7 +56,7 @@ class Lane:
         return future
 
     def hand(self, start: Start) -> Future[None]:
-        """Have ``start(lane)`` called in the loop's thread, from any other."""
+        """Have ``start(strand)`` called in the loop's thread, from any other."""
         done: Future[None] = Future()
         done.set_running_or_notify_cancel()  # it cannot be cancelled: it is on its way
 
