@@ -60,6 +60,14 @@ def test_a_good_project_has_none() -> None:
             "No module named 'tests.nowhere'",
         ),
         ({"ASGI_APPLICATION": "tests.project.urls.nothing"}, "raceway.E005", '"project.asgi.application"'),
+        (
+            {
+                "ASGI_APPLICATION": "tests.project.asgi_of_django.application",
+                "ROOT_URLCONF": "tests.project.silent.urls",
+            },
+            "raceway.W006",
+            "serves no WebSocket",
+        ),
         ({"ASGI_APPLICATION": "tests.project.broken.application"}, "raceway.E005", "ZeroDivisionError"),
         (
             {"ASGI_APPLICATION": "tests.project.asgi_of_django.application"},
@@ -84,6 +92,19 @@ def test_what_is_wrong_is_named(settings: dict[str, Any], check: str, says: str)
     problems = found(**settings)
     assert list(problems) == [check]
     assert says in problems[check]
+
+
+@pytest.mark.parametrize("name", ["mapped", "wrapped", "nested", "function"])
+def test_a_project_that_routes_its_sockets_itself(name: str) -> None:
+    """As projects do that come from Channels."""
+    path = f"tests.project.asgi_of_its_own.{name}"
+    assert found(ROOT_URLCONF="tests.project.silent.urls", ASGI_APPLICATION=path) == {}
+
+
+@pytest.mark.parametrize("name", ["made", "http_only"])
+def test_a_project_that_routes_no_sockets(name: str) -> None:
+    path = f"tests.project.asgi_of_its_own.{name}"
+    assert list(found(ROOT_URLCONF="tests.project.silent.urls", ASGI_APPLICATION=path)) == ["raceway.W001"]
 
 
 def test_raceway_before_or_without_staticfiles() -> None:

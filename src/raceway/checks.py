@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -18,7 +19,9 @@ from raceway.conf import django_setting, get_settings
 from raceway.errors import ConfigurationError, InvalidChannelLayerError
 from raceway.layers import DEFAULT_CHANNEL_LAYER, channel_layers
 from raceway.layers.memory import MemoryLayer
+from raceway.routing import ProtocolTypeRouter, URLRouter
 from raceway.routing.project import get_websocket_urlpatterns, routing_name
+from raceway.routing.urls import behind_middleware
 
 SESSIONS: Final = "django.contrib.sessions"
 
@@ -46,7 +49,7 @@ def check_settings(**kwargs: Any) -> Sequence[CheckMessage]:
         get_settings()
     except ConfigurationError as error:
         return [Error(str(error), hint="Correct the RACEWAY setting.", id="raceway.E002")]
-    found = [*_check_routing(), *_check_application()]
+    found = [*_check_application(), *_check_routing()]
     if get_settings().ticket_cache not in settings.CACHES:
         found.append(
             Error(
@@ -66,7 +69,7 @@ def _check_routing() -> Sequence[CheckMessage]:
     except ConfigurationError as error:
         return [Error(str(error), hint="Correct the routing module.", id="raceway.E003")]
     name = routing_name()
-    if get_settings().routing is None and not _exists(name):
+    if get_settings().routing is None and not _exists(name) and not _has_sockets(_application()):
         return [
             Warning(
                 f"There is no module {name}, so every WebSocket is refused.",
@@ -82,6 +85,23 @@ def _exists(name: str) -> bool:
         return find_spec(name) is not None
     except ModuleNotFoundError:
         return False
+
+
+def _application() -> object:
+    """What ``ASGI_APPLICATION`` names; ``None`` if there is nothing."""
+    with suppress(Exception):  # which _check_application tells
+        return import_string(getattr(settings, "ASGI_APPLICATION", ""))
+    return None
+
+
+def _has_sockets(application: object) -> bool:
+    """Whether a project that has put its application together itself routes WebSockets there."""
+    inner = behind_middleware(application)
+    if isinstance(inner, ProtocolTypeRouter):
+        return _has_sockets(inner.application_mapping.get("websocket"))
+    if isinstance(inner, URLRouter):
+        return bool(inner.routes)
+    return inner is not None  # a router of another maker, or Django's own, of which W006 tells
 
 
 def _check_application() -> Sequence[CheckMessage]:

@@ -65,7 +65,7 @@ class Logged:
 
 async def test_one_instance_handles_all_messages_of_a_channel_in_order(listen: Listen) -> None:
     class Thumbnails(AsyncConsumer, Logged):
-        def __init__(self, size):
+        def __init__(self, size=0):
             self.count = 0
             self.size = size
 

@@ -125,6 +125,16 @@ async def test_the_user_is_the_scopes_until_a_consumer_assigns_one(open_socket: 
         await socket.end()
 
 
+def test_initkwargs_that_no_instance_takes_are_named_where_they_are_given() -> None:
+    class Greeter(AsyncWebsocketConsumer):
+        def __init__(self, greeting: str) -> None: ...
+
+    with pytest.raises(TypeError, match=r"Greeter\.as_asgi\(\): missing a required argument: 'greeting'"):
+        Greeter.as_asgi()
+    with pytest.raises(TypeError, match=r"AsyncWebsocketConsumer\.as_asgi\(\): got an unexpected .*'gruops'"):
+        AsyncWebsocketConsumer.as_asgi(gruops=["a"])
+
+
 async def test_initkwargs_reach_each_instance(open_socket: Open) -> None:
     class Greeter(AsyncWebsocketConsumer):
         def __init__(self, greeting):
@@ -187,6 +197,16 @@ async def test_groups_is_not_one_name(open_socket: Open) -> None:
     socket = open_socket(Mistaken)
     socket.start()
     with pytest.raises(TypeError, match="groups is a list of names, not 'room'"):
+        await socket.end()
+
+
+async def test_groups_are_names_of_groups(open_socket: Open) -> None:
+    class Mistaken(AsyncWebsocketConsumer):
+        groups = ["my room"]
+
+    socket = open_socket(Mistaken)
+    socket.start()
+    with pytest.raises(TypeError, match=r"Group name must be .*, not 'my room'"):
         await socket.end()
 
 

@@ -173,6 +173,11 @@ def test_a_class_in_place_of_its_application_is_named() -> None:
         URLRouter([path("chat/", AsyncWebsocketConsumer)])  # type: ignore[arg-type]
 
 
+def test_an_as_asgi_that_is_not_called_is_named() -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"chat/ .* call it: AsyncWebsocketConsumer\.as_asgi\(\)"):
+        URLRouter([path("chat/", AsyncWebsocketConsumer.as_asgi)])  # type: ignore[arg-type]
+
+
 # Functions
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping
+from inspect import signature
 from threading import get_ident
 from typing import Any, ClassVar
 
@@ -69,7 +70,14 @@ class Consumer:
 
     @classmethod
     def as_asgi(cls, **initkwargs: Any) -> ConsumerApplication:
-        """An ASGI application that makes one instance, with ``initkwargs``, for each connection."""
+        """An ASGI application that makes one instance, with ``initkwargs``, for each connection.
+
+        Raises ``TypeError`` for arguments that ``__init__`` does not take.
+        """
+        try:
+            signature(cls).bind(**initkwargs)
+        except TypeError as error:
+            raise TypeError(f"{cls.__qualname__}.as_asgi(): {error}") from None
         return ConsumerApplication(cls, initkwargs)
 
     def group_send(self, group: str, message: dict[str, Any]) -> Awaitable[None]:

@@ -19,6 +19,7 @@ from raceway.done import DONE
 from raceway.errors import ClientDisconnected, DenyConnection, StopConsumer
 from raceway.layers import decode_event, get_channel_layer
 from raceway.layers.handover import handover_of
+from raceway.layers.spec import require_group_name
 from raceway.registry import TOO_SLOW, Closing
 from raceway.signals import message_dropped
 from raceway.threads import enter_threads, leave_threads
@@ -390,7 +391,8 @@ class Runtime:
         groups = consumer.groups or ()
         if isinstance(groups, str):
             raise TypeError(f"{type(consumer).__qualname__}.groups is a list of names, not {groups!r}")
-        for group in groups:
+        for group in map(str, groups):
+            require_group_name(group)
             await consumer._require_layer().start_join(group, consumer.channel_name)
 
     def _close_channel(self) -> None:

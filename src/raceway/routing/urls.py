@@ -102,11 +102,12 @@ class URLRouter(RacewayApplication):
 
 def router_in(application: object) -> URLRouter | None:
     """The router that ``application`` is, or that middleware is around."""
-    innermost = _behind_middleware(application)
+    innermost = behind_middleware(application)
     return innermost if isinstance(innermost, URLRouter) else None
 
 
-def _behind_middleware(application: object) -> object:
+def behind_middleware(application: object) -> object:
+    """The application that middleware is around."""
     while (inner := getattr(application, "inner", None)) is not None:
         application = inner
     return application
@@ -142,11 +143,15 @@ def _as_route(route: Route) -> Route:
     if isinstance(route, URLResolver):
         return route
     callback: Any = route.callback
+    if getattr(callback, "__name__", None) == "as_asgi" and hasattr(callback, "__self__"):
+        raise ImproperlyConfigured(
+            f"The route {route.pattern!s} leads to a method; call it: {callback.__self__.__qualname__}.as_asgi()."
+        )
     if isinstance(callback, type) and hasattr(callback, "as_asgi"):
         raise ImproperlyConfigured(
             f"The route {route.pattern!s} leads to a class; write {callback.__qualname__}.as_asgi()."
         )
-    if getattr(_behind_middleware(callback), "is_path_router", False):
+    if getattr(behind_middleware(callback), "is_path_router", False):
         return URLPattern(prefix_of(route), callback, route.default_args, route.name)
     if is_function_consumer(callback):
         try:
