@@ -19,6 +19,9 @@ START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 5.0
 RUN_TIMEOUT_S = 30.0
 
+SETTINGS = {"DJANGO_SETTINGS_MODULE": "tests.interop.project.settings"}
+"""Other tests of this run may have set one."""
+
 APPLICATION = "tests.interop.project.asgi:application"
 
 SERVERS: dict[str, Callable[[str, str], list[str]]] = {
@@ -78,7 +81,8 @@ def server(
     """Run a server of the environment, with ``CHANNEL_LAYERS["default"] = layer``."""
     port = free_port()
     command = [str(PYTHON), *SERVERS[name](app, str(port))]
-    with listening(Process(name, command, port, folder / f"{name}-{port}.log", of(layer))) as process:
+    environ = {**of(layer), **SETTINGS}
+    with listening(Process(name, command, port, folder / f"{name}-{port}.log", environ)) as process:
         yield process
 
 
@@ -103,7 +107,7 @@ def listening(process: Process) -> Iterator[Process]:
 def run_script(script: str, layer: Mapping[str, Any] | None = None) -> str:
     """What ``script`` prints, run with Django set up in the environment."""
     start = "import django; django.setup()\n"
-    environ = {**os.environ, **of(layer), "DJANGO_SETTINGS_MODULE": "tests.interop.project.settings"}
+    environ = {**os.environ, **of(layer), **SETTINGS}
     done = subprocess.run(
         [str(PYTHON), "-W", "error", "-c", start + script],
         cwd=ROOT,
