@@ -243,6 +243,44 @@ async def test_logging_out_anywhere_closes_the_sockets_of_that_session_only(
     await other.goodbye()
 
 
+async def test_who_logs_in_as_another_user_closes_the_sockets_of_the_one_before(
+    leela: User, leelas_session: str
+) -> None:
+    """Django ends that session, and says nothing of it."""
+    socket, fry = await signed_in(leelas_session), await in_thread(make_user, "fry")
+
+    def log_in(user: User) -> None:
+        request = request_of(leelas_session)
+        request.COOKIES["sessionid"] = leelas_session
+        django_login(request, user, "django.contrib.auth.backends.ModelBackend")
+
+    await in_thread(log_in, leela)
+    await SocketsOf(leela).abroadcast("again")
+    assert await socket.text() == "again"
+    await in_thread(log_in, fry)
+    assert await socket.next() == LOGGED_OUT
+    await socket.end()
+
+
+async def test_a_socket_that_logs_in_as_another_user_goes_on(leela: User, leelas_session: str) -> None:
+    fry = await in_thread(make_user, "fry")
+
+    class Door(AsyncWebsocketConsumer):
+        async def receive(self, text_data=None, bytes_data=None):
+            await login(self.scope, fry, "django.contrib.auth.backends.ModelBackend")
+            await self.send("in")
+
+    door, other = await signed_in(leelas_session, Door), await signed_in(leelas_session)
+    door.say("fry")
+    assert await other.next() == LOGGED_OUT
+    assert await door.text() == "in"
+    await SocketsOf(leela).abroadcast("for leela")
+    await SocketsOf(fry).abroadcast("for fry")
+    assert await door.text() == "for fry"
+    await other.end()
+    await door.goodbye()
+
+
 async def test_an_async_views_logout_closes_them_too(leelas_session: str) -> None:
     socket = await signed_in(leelas_session)
     await alogout(request_of(leelas_session))

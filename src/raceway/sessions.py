@@ -218,7 +218,7 @@ def _session_query(alias: str) -> str:
 
 def cookies_of(scope: Scope) -> dict[str, str]:
     """The cookies of all ``cookie`` headers: HTTP/2 may split them (RFC 9113 section 8.2.3)."""
-    values = [value.decode("latin-1") for name, value in scope["headers"] if name == b"cookie"]
+    values = [value.decode("latin-1") for name, value in scope.get("headers", ()) if name == b"cookie"]
     return parse_cookie("; ".join(values)) if values else {}
 
 

@@ -9,7 +9,8 @@ from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.contrib.auth.signals import user_logged_out
+from django.conf import settings
+from django.contrib.auth.signals import user_logged_in, user_logged_out
 
 from raceway.auth.tokens import refuse_tickets_of
 from raceway.close_codes import UNAUTHORIZED
@@ -23,8 +24,8 @@ logger = logging.getLogger("raceway.auth")
 def close_sockets_of_session(session_key: str) -> None:
     """Close every socket that this session signed in with 4401, after the commit; wherever the socket is.
 
-    Logging out does that by itself: by Django's views, its admin, or ``raceway.auth.logout``. Tickets that were made
-    for the session are refused from then on.
+    Logging out does that by itself: by Django's views, its admin, or ``raceway.auth.logout``; so does logging in as
+    another user. Tickets that were made for the session are refused from then on.
     """
     with _failures_logged():
         _refuse_tickets(session_key)
@@ -90,4 +91,15 @@ def _logged_out(*, request: Any = None, **kwargs: Any) -> None:
     vars(session).update(flush=flush, aflush=aflush)
 
 
+def _logged_in(*, request: Any = None, **kwargs: Any) -> None:
+    """Close the sockets of the session that was there before: Django ends that of another user without a word."""
+    session = getattr(request, "session", None)
+    if session is None or session.session_key is not None:  # it is the same one, or has had its key changed
+        return
+    key = getattr(request, "COOKIES", {}).get(settings.SESSION_COOKIE_NAME)
+    if key:
+        close_sockets_of_session(key)
+
+
 user_logged_out.connect(_logged_out, dispatch_uid="raceway.auth")
+user_logged_in.connect(_logged_in, dispatch_uid="raceway.auth")

@@ -12,7 +12,7 @@ from django.core.handlers.asgi import ASGIRequest
 
 from raceway.auth.membership import anonymous, sign_in, sign_out
 from raceway.layers.user import session_group_name
-from raceway.sessions import read_session
+from raceway.sessions import cookies_of, read_session
 from raceway.types import Scope
 
 if TYPE_CHECKING:
@@ -46,6 +46,9 @@ async def login(scope: Scope, user: AbstractBaseUser | None = None, backend: str
     user = user or scope.get("user")
     if user is None or not user.is_authenticated:
         raise ValueError("User must be passed as an argument or must be present in the scope.")
+    before = scope.get("user")
+    if before is not None and before.is_authenticated:
+        sign_in(scope, before, None)  # the session may be another user's, and end now: this socket goes on
     await auth.alogin(_request(scope), user, backend)
     session = scope["session"]
     await session.asave()
@@ -122,6 +125,7 @@ def _request(scope: Scope) -> ASGIRequest:
     """The handshake as the request that receivers of Django's signals expect."""
     request = ASGIRequest({"method": "GET", "query_string": b"", **scope}, BytesIO())
     request.session = scope["session"]
+    request.COOKIES = cookies_of(scope)  # Django joins several headers by a comma
     return request
 
 
