@@ -29,7 +29,7 @@ class Contract:
         self.expiry = self._memory.expiry
         self.group_expiry = self._memory.group_expiry
         self.calls: list[tuple[Any, ...]] = []
-        self.failures: dict[str, list[Exception]] = {}
+        self.failures: dict[str, list[BaseException]] = {}
         self.loops: set[asyncio.AbstractEventLoop] = set()
         self.receiving: set[str] = set()
         self.gate = asyncio.Event()

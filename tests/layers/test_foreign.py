@@ -214,14 +214,16 @@ async def test_what_waits_for_the_layer_is_bounded(
     await until(lambda: made(theirs, "group_discard"))
 
 
+@pytest.mark.parametrize("failure", [ConnectionError("no broker"), asyncio.CancelledError()], ids=repr)
 async def test_a_failed_receive_is_tried_again(
+    failure: BaseException,
     layer: ForeignLayer,
     theirs: Contract,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(foreign, "FIRST_RETRY_S", 0)
-    theirs.failures["receive"] = [ConnectionError("no broker") for _ in range(5)]
+    theirs.failures["receive"] = [failure] * 5
     listener = await Listener.open(layer)
     await layer.send(listener.name, {"type": "after"})
     assert await listener.next() == {"type": "after"}

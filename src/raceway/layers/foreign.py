@@ -135,9 +135,9 @@ class ForeignLayer(ChannelLayer):
                     await self._rejoin(listener)
                     has_failed = False
                 message = await self.layer.receive(listener.channel)
-            except Exception:
+            except (Exception, asyncio.CancelledError):  # some layers cancel what they wait for themselves
                 if listener.task.cancelling():
-                    return  # it was on its way out when it failed
+                    return  # it was on its way out
                 has_failed = True
                 self._tell_of_failure(listener.channel)
                 await asyncio.sleep(retry_s * random.uniform(0.5, 1))
