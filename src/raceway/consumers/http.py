@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Awaitable
+from typing import Any
 
 from raceway.conf import django_setting
 from raceway.consumers.base import Consumer
+from raceway.consumers.headers import HeaderFields, encode_headers
 from raceway.consumers.response import ResponseRuntime
 from raceway.done import DONE
 from raceway.types import Event
 from raceway.wire.limits import REQUEST_BODY_BYTES
-
-Text: TypeAlias = str | bytes
-HeaderFields: TypeAlias = (
-    Iterable[tuple[Text, Text]] | Mapping[Text, Text] | Mapping[str, str] | Mapping[bytes, bytes]
-)
-"""Headers as a list of pairs or as a dictionary, in bytes or in text."""
 
 
 class HttpConsumer(Consumer):
@@ -107,16 +102,6 @@ class HttpConsumer(Consumer):
 
 class AsyncHttpConsumer(HttpConsumer):
     """``HttpConsumer`` under the name that says that your methods are ``async def``."""
-
-
-def encode_headers(headers: HeaderFields) -> list[tuple[bytes, bytes]]:
-    """``headers`` as ASGI has them: pairs of bytes, names in lower case."""
-    pairs: Iterable[tuple[Text, Text]] = headers.items() if isinstance(headers, Mapping) else headers
-    return [(_as_bytes(name).lower(), _as_bytes(value)) for name, value in pairs]
-
-
-def _as_bytes(text: Text) -> bytes:
-    return text.encode("latin-1") if isinstance(text, str) else bytes(text)
 
 
 def require_bytes(body: object) -> None:

@@ -250,7 +250,7 @@ class Runtime:
 
     def _overtake(self) -> None:
         """The handler in hand has had its time. A thread cannot be stopped, so it is waited for."""
-        self._mailbox.clear()
+        self._mailbox[:] = [item for item in self._mailbox if isinstance(item, Exception)]
         self._overtaken = True
         if not self.calls_in_thread:
             self._task.cancel()

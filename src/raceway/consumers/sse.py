@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 
 from raceway.consumers.base import Consumer
 from raceway.consumers.handlers import Handlers, drop_unknown
-from raceway.consumers.http import HeaderFields, encode_headers
+from raceway.consumers.headers import HeaderFields, encode_headers
 from raceway.consumers.outbox import Outbox
 from raceway.consumers.response import ResponseOutbox, ResponseRuntime
 from raceway.done import DONE

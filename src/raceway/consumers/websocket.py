@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable
 from typing import Any
 
 from raceway.close_codes import INVALID_DATA, NO_CODE, UNSUPPORTED_DATA
 from raceway.consumers.base import Consumer
+from raceway.consumers.headers import HeaderFields, encode_headers
 from raceway.consumers.websocket_runtime import WebsocketRuntime
 from raceway.done import DONE
 from raceway.errors import AcceptConnection, DenyConnection, MalformedMessage
@@ -20,9 +21,7 @@ logger = logging.getLogger("raceway.consumers")
 class WebsocketConnection(Consumer):
     """What can be done with a WebSocket, whatever handles it."""
 
-    def accept(
-        self, subprotocol: str | None = None, headers: Iterable[tuple[bytes, bytes]] | None = None
-    ) -> Awaitable[None]:
+    def accept(self, subprotocol: str | None = None, headers: HeaderFields | None = None) -> Awaitable[None]:
         """Accept the handshake, with one of the client's subprotocols and more response headers if given."""
         event: Event = {"type": "websocket.accept"}
         if subprotocol is None:
@@ -30,7 +29,7 @@ class WebsocketConnection(Consumer):
         if subprotocol is not None:
             event["subprotocol"] = subprotocol
         if headers is not None:
-            event["headers"] = list(headers)
+            event["headers"] = encode_headers(headers)
         return self._runtime.send(event)
 
     def close(self, code: int | bool | None = None, reason: str | None = None) -> Awaitable[None]:
