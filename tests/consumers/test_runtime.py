@@ -778,6 +778,32 @@ async def test_a_message_cannot_call_anything_else_and_kills_nobody(
     assert len([record for record in caplog.records if repr(kind) in record.getMessage()]) == 1
 
 
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        ({"type": "chat.message"}, "of type 'chat.message', no method chat_message: they"),
+        ({"type": "send"}, "of type 'send': they"),
+        ({"order": 5}, "of type None, which is what names a handler: they"),
+    ],
+)
+async def test_a_dropped_message_says_what_would_handle_it(
+    open_socket: Open,
+    message: dict[str, Any],
+    says: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(handlers, "_unknown_types", set())
+
+    class Mistyped(Recorder):
+        async def chat_mesage(self, event): ...
+
+    await open_socket(Mistyped).connect()
+    await Group("room").asend(message)
+    await settle()
+    assert says in caplog.text
+
+
 async def test_a_full_mailbox_drops_the_newest_and_says_so_once(
     open_socket: Open, layer: MemoryLayer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -858,6 +884,20 @@ async def test_a_close_from_the_group_ends_an_idle_consumer(open_socket: Open) -
     await Group("room").asend({"type": "websocket.close", "code": 4000})
     await socket.end()
     assert Idle.log == [("disconnect", 4000)]
+
+
+async def test_the_reason_of_a_close_is_as_long_as_its_frame_can_be() -> None:
+    """Raceway's own server cuts it there; others break the connection without a code."""
+
+    class Member(AsyncWebsocketConsumer):
+        groups = ["room"]
+
+    socket = Socket(Member.as_asgi(), lane=False)
+    await socket.connect()
+    await settle()
+    await Group("room").asend({"type": "websocket.close", "code": 4000, "reason": "é" * 100})
+    assert await socket.next() == {"type": "websocket.close", "code": 4000, "reason": "é" * 61}
+    await socket.end()
 
 
 async def test_a_class_that_intercepts_sees_them_first(open_socket: Open) -> None:

@@ -16,6 +16,7 @@ from raceway.registry import TOO_SLOW
 from raceway.registry.policy import Policy, PushQueue, Verdict
 from raceway.types import Event, Send
 from raceway.wire.limits import BURST_BYTES, ENTRY_BYTES, OWN_BYTES, PUSHED_BYTES, SLOW_CLIENT_S
+from raceway.wire.websocket import cut_reason
 
 logger = logging.getLogger("raceway.consumers")
 
@@ -108,6 +109,8 @@ class Outbox:
             size_bytes = payload_bytes + ENTRY_BYTES
         elif event["type"] == "websocket.close":
             self._is_closed = True
+            if isinstance(event.get("reason"), str):  # other servers fail where ours cuts
+                event = {**event, "reason": cut_reason(event["reason"])}
         sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._append(event, sent, size_bytes)
         return sent

@@ -6,6 +6,7 @@ from raceway.wire.websocket.engine import Engine
 from raceway.wire.websocket.frames import (
     binary_frame,
     close_frame,
+    cut_reason,
     frame,
     ping_frame,
     pong_frame,
@@ -27,6 +28,7 @@ __all__ = [
     "Violation",
     "binary_frame",
     "close_frame",
+    "cut_reason",
     "encode",
     "encode_data",
     "frame",

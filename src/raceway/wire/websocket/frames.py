@@ -57,10 +57,12 @@ def close_frame(code: int, reason: str = "") -> bytes:
     Raises ``InvalidMessage`` for a code that stays off the wire.
     """
     require_close_code(code)
-    text = reason.encode(errors="replace")
-    if len(text) > MAX_CONTROL_BYTES - 2:
-        text = text[: MAX_CONTROL_BYTES - 2].decode(errors="ignore").encode()
-    return _control_frame(FIN_CLOSE, code.to_bytes(2, "big") + text)
+    return _control_frame(FIN_CLOSE, code.to_bytes(2, "big") + cut_reason(reason).encode())
+
+
+def cut_reason(reason: str) -> str:
+    """As much of the ``reason`` of a close as its frame has room for."""
+    return reason.encode(errors="replace")[: MAX_CONTROL_BYTES - 2].decode(errors="ignore")
 
 
 def _control_frame(first_byte: int, payload: bytes) -> bytes:
