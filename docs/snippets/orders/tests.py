@@ -65,6 +65,6 @@ class EchoTests(ChannelLayersMixin, TransactionTestCase):
 
 class LiveTests(RacewayLiveServerTestCase):
     def test_a_client_of_another_maker(self):
-        with connect_client(f"{self.live_server_ws_url}/echo/") as client:
+        with connect_client(f"{self.live_server_ws_url}/echo/", origin=self.live_server_url) as client:
             client.send("hello")
             self.assertEqual(client.recv(timeout=5), "hello")

@@ -90,10 +90,19 @@ def drop_unknown(consumer: Any, event: Any) -> Awaitable[Any]:
     code = consumer._written_code
     if (code, kind) not in _unknown_types and len(_unknown_types) < UNKNOWN_TYPES:
         _unknown_types.add((code, kind))
+        lacks = _what_would_handle(code, event.get("type"))
         logger.warning(
-            "%s has no handler for messages of type %s: they are dropped.", code.__qualname__, kind
+            "%s has no handler for messages of type %s%s: they are dropped.", code.__qualname__, kind, lacks
         )
     return DONE
+
+
+def _what_would_handle(code: object, kind: object) -> str:
+    if kind is None:
+        return ", which is what names a handler"
+    name = kind.replace(".", "_") if isinstance(kind, str) else ""
+    reserved = name.startswith(("_", *RESERVED_PREFIXES)) or hasattr(code, name)
+    return f", no method {name}" if isinstance(code, type) and name.isidentifier() and not reserved else ""
 
 
 def _owner(cls: type, name: str) -> type:
