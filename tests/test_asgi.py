@@ -53,13 +53,13 @@ async def test_http_goes_to_django() -> None:
 
 
 async def test_views_share_the_bounded_pool_of_threads() -> None:
-    assert (await get("/thread/"))[1].startswith(b"raceway-sync")
+    assert (await get("/thread/"))[1].startswith(b"raceway-view")
 
 
 async def test_what_a_view_leaves_behind_still_has_threads() -> None:
     status, body = await get("/leave-a-task/")
-    assert (status, body.startswith(b"raceway-sync")) == (200, True)
-    assert (await left_behind.pop()).startswith("raceway-sync")
+    assert (status, body.startswith(b"raceway-view")) == (200, True)
+    assert (await left_behind.pop()).startswith("raceway-view")
 
 
 async def test_static_files_are_served_in_development() -> None:

@@ -139,6 +139,19 @@ def test_any_page_on_the_web() -> None:
     assert found(ALLOWED_HOSTS=["*"]) == {}
 
 
+class SyncOnly:
+    """Middleware as it was written before Django was async."""
+
+
+def test_middleware_that_holds_threads() -> None:
+    common = "django.middleware.common.CommonMiddleware"
+    ours = f"{__name__}.SyncOnly"
+    problems = found(deploy=True, CHANNEL_LAYERS={}, MIDDLEWARE=[common, ours, "no.such.Middleware"])
+    assert list(problems) == ["raceway.W007"]
+    assert problems["raceway.W007"].startswith(f"{ours}: middleware that is not async_capable")
+    assert found(deploy=True, CHANNEL_LAYERS={}, MIDDLEWARE=[common]) == {}
+
+
 def test_a_memory_layer_where_several_processes_may_run() -> None:
     problems = found(deploy=True, CHANNEL_LAYERS={"default": MEMORY})
     assert list(problems) == ["raceway.W005"]

@@ -24,7 +24,7 @@ from raceway.routing import ProtocolTypeRouter, URLRouter, get_default_applicati
 from raceway.routing.begin import begin
 from raceway.routing.project import get_websocket_urlpatterns
 from raceway.sessions import SessionMiddlewareStack
-from raceway.threads import enter_threads
+from raceway.threads import enter_threads, view_pool
 from raceway.types import ASGIApplication, Prepare, RacewayApplication, Receive, Scope, Send
 
 STATIC_FILES_DECIDED: Final = "raceway.static_files_decided"
@@ -55,7 +55,7 @@ def project_application() -> ASGIApplication:
 
 
 def get_asgi_application() -> ASGIApplication:
-    """Django's own application, whose sync code shares the bounded pool of threads (``RACEWAY["SYNC_THREADS"]``).
+    """Django's own application, whose sync code has a bounded pool of threads (``RACEWAY["VIEW_THREADS"]``).
 
     By itself Django starts a thread for each request, and one more to end it, also for an ``async def`` view: that
     is half of what such a view costs.
@@ -63,7 +63,7 @@ def get_asgi_application() -> ASGIApplication:
     django = cast(ASGIApplication, get_django_application())
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-        enter_threads()  # never left: a task that a view leaves behind may go on using the database
+        enter_threads(view_pool)  # never left: a task that a view leaves behind may go on using the database
         await django(scope, receive, send)
 
     return serve

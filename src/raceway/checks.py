@@ -180,6 +180,31 @@ def check_origins(**kwargs: Any) -> Sequence[CheckMessage]:
 
 
 @register(deploy=True)
+def check_middleware(**kwargs: Any) -> Sequence[CheckMessage]:
+    names = [name for name in settings.MIDDLEWARE if _is_sync_only(name)]
+    if not names:
+        return []
+    return [
+        Warning(
+            f"{', '.join(names)}: middleware that is not async_capable. Every async view behind it holds a thread for "
+            "as long as it runs.",
+            hint=(
+                "Answer what takes long (long polls, streams) in a consumer, which no middleware of Django's wraps, or "
+                "raise RACEWAY['VIEW_THREADS']."
+            ),
+            id="raceway.W007",
+        )
+    ]
+
+
+def _is_sync_only(name: str) -> bool:
+    try:
+        return not getattr(import_string(name), "async_capable", False)
+    except ImportError:
+        return False  # Django says so itself
+
+
+@register(deploy=True)
 def check_memory_layer(**kwargs: Any) -> Sequence[CheckMessage]:
     """How many processes there will be is not known here."""
     return [

@@ -30,6 +30,8 @@ class Settings:
     """The cache (an alias of ``CACHES``) that remembers the tickets of ``raceway.auth.make_ticket`` once used."""
     sync_threads: int = 32
     """Threads that all ``def`` handlers and database calls of a process share."""
+    view_threads: int = 64
+    """Threads that Django's views and sync middleware share, apart from those: a view that hangs stops no socket."""
     disconnect_grace_s: float = 2.0
     """How long a handler may go on after its client has gone, in seconds."""
 
@@ -59,6 +61,7 @@ _RULES: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
     ("allow_missing_origin", lambda value: isinstance(value, bool), "True or False"),
     ("ticket_cache", lambda value: isinstance(value, str), "an alias of CACHES"),
     ("sync_threads", lambda value: isinstance(value, int) and _is_number(value, 1), "a number of at least 1"),
+    ("view_threads", lambda value: isinstance(value, int) and _is_number(value, 1), "a number of at least 1"),
     ("disconnect_grace_s", lambda value: _is_number(value, 0), "a number of seconds"),
 )
 

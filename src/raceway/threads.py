@@ -1,4 +1,4 @@
-"""Threads for ``def`` handlers, views and database calls: one bounded pool, lent out a few calls at a time."""
+"""Threads for ``def`` handlers, views and database calls: bounded pools, lent out a few calls at a time."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Rest:
 class Pool(ThreadPoolExecutor):
     """The threads that are lent. The one that came back last goes out first, so few of them have connections."""
 
-    def __init__(self, size: int) -> None:
-        super().__init__(size, thread_name_prefix="raceway-sync", initializer=look_after_thread)
+    def __init__(self, size: int, name: str) -> None:
+        super().__init__(size, thread_name_prefix=name, initializer=look_after_thread)
         self.asking = 0
         self.resting: list[Rest] = []
 
@@ -86,17 +86,24 @@ class Pool(ThreadPoolExecutor):
 
 @cache
 def shared_pool() -> Pool:
-    """The process's pool, of ``RACEWAY["SYNC_THREADS"]`` threads."""
-    return Pool(get_settings().sync_threads)
+    """The pool of all consumers, of ``RACEWAY["SYNC_THREADS"]`` threads."""
+    return Pool(get_settings().sync_threads, "raceway-sync")
+
+
+@cache
+def view_pool() -> Pool:
+    """The pool of all views, of ``RACEWAY["VIEW_THREADS"]`` threads."""
+    return Pool(get_settings().view_threads, "raceway-view")
 
 
 on_change("RACEWAY", shared_pool.cache_clear)  # a pool that nobody has any more ends its threads itself
+on_change("RACEWAY", view_pool.cache_clear)
 
 _lock: Final = Lock()
 
 
 class LentThread(Executor):
-    """Run the calls of one connection one after another, in threads of the shared pool.
+    """Run the calls of one connection one after another, in threads of a pool.
 
     A thread is kept while calls wait and nobody else asks for one, and given back then: a connection never has two
     threads, no two connections have the same one at a time, and one with many calls keeps nobody waiting for all of
@@ -104,7 +111,8 @@ class LentThread(Executor):
     nothing to do.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pool: Callable[[], Pool] = shared_pool) -> None:
+        self._pool = pool
         self._calls: list[tuple[Future[Any], Callable[[], Any]]] = []  # a deque would cost 0.7 KB
         self._has_thread = False
 
@@ -113,7 +121,7 @@ class LentThread(Executor):
         with _lock:
             self._calls.append((future, partial(function, *args, **kwargs)))
             if not self._has_thread:
-                shared_pool().lend(self)
+                self._pool().lend(self)
                 self._has_thread = True
         return future
 
@@ -156,7 +164,7 @@ in_test: Final[ContextVar[bool]] = ContextVar("raceway.threads.in_test", default
 Entered: TypeAlias = Token[ThreadSensitiveContext] | None
 
 
-def enter_threads() -> Entered:
+def enter_threads(pool: Callable[[], Pool] = shared_pool) -> Entered:
     """From now on ``sync_to_async`` in this task, and so Django's ``aget()`` and the like, use a ``LentThread``.
 
     ``None``, and nothing has changed, in the test kit. ``asgiref``'s own ``async with ThreadSensitiveContext(executor=
@@ -165,7 +173,7 @@ def enter_threads() -> Entered:
     if in_test.get():
         return None
     context = ThreadSensitiveContext()
-    SyncToAsync.context_to_thread_executor[context] = LentThread()
+    SyncToAsync.context_to_thread_executor[context] = LentThread(pool)
     return SyncToAsync.thread_sensitive_context.set(context)
 
 
