@@ -6,8 +6,11 @@ import pytest
 from django.apps import apps
 from django.core.checks import run_checks
 from django.test import override_settings
+from django.urls import path
 
 import tests.project  # noqa: F401  Django's settings
+from raceway.consumers import AsyncWebsocketConsumer
+from tests.project import routing
 
 AUTH = ["django.contrib.auth", "django.contrib.contenttypes"]
 """Their own checks, once registered, cannot do without them."""
@@ -68,7 +71,11 @@ def test_a_good_project_has_none() -> None:
             "raceway.W006",
             "serves no WebSocket",
         ),
-        ({"ASGI_APPLICATION": "tests.project.broken.application"}, "raceway.E005", "ZeroDivisionError"),
+        (
+            {"ASGI_APPLICATION": "tests.project.broken.application"},
+            "raceway.E005",
+            "Correct what tests.project.broken does",
+        ),
         (
             {"ASGI_APPLICATION": "tests.project.asgi_of_django.application"},
             "raceway.W006",
@@ -105,6 +112,25 @@ def test_a_project_that_routes_its_sockets_itself(name: str) -> None:
 def test_a_project_that_routes_no_sockets(name: str) -> None:
     path = f"tests.project.asgi_of_its_own.{name}"
     assert list(found(ROOT_URLCONF="tests.project.silent.urls", ASGI_APPLICATION=path)) == ["raceway.W001"]
+
+
+def test_a_mistake_in_the_routing_module_is_told_once() -> None:
+    settings = {
+        "RACEWAY": {"ROUTING": "tests.project.urls"},
+        "ASGI_APPLICATION": "tests.project.broken.application",
+    }
+    assert list(found(**settings)) == ["raceway.E003"]
+
+
+def test_a_route_to_a_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing, "websocket_urlpatterns", [path("echo/", AsyncWebsocketConsumer)])  # type: ignore[arg-type]
+    assert "write AsyncWebsocketConsumer.as_asgi()" in found()["raceway.E003"]
+
+
+def test_routes_pass_the_checks_that_those_of_pages_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing, "websocket_urlpatterns", [path("/echo/", AsyncWebsocketConsumer.as_asgi())])
+    messages = run_checks(app_configs=apps.get_app_configs())
+    assert [message.id for message in messages] == ["urls.W002"]
 
 
 def test_raceway_before_or_without_staticfiles() -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004
+from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.asgi import ASGIHandler
 from django.core.management import find_commands
 from django.utils.module_loading import import_string
@@ -49,7 +50,9 @@ def check_settings(**kwargs: Any) -> Sequence[CheckMessage]:
         get_settings()
     except ConfigurationError as error:
         return [Error(str(error), hint="Correct the RACEWAY setting.", id="raceway.E002")]
-    found = [*_check_application(), *_check_routing()]
+    found = [*_check_routing()]
+    if not any(isinstance(message, Error) for message in found):  # otherwise it is told already
+        found += _check_application()
     if get_settings().ticket_cache not in settings.CACHES:
         found.append(
             Error(
@@ -65,9 +68,11 @@ def _check_routing() -> Sequence[CheckMessage]:
     if not getattr(settings, "ROOT_URLCONF", None) and get_settings().routing is None:
         return []
     try:
-        get_websocket_urlpatterns()
-    except ConfigurationError as error:
+        routes = URLRouter(get_websocket_urlpatterns()).routes
+    except (ConfigurationError, ImproperlyConfigured) as error:
         return [Error(str(error), hint="Correct the routing module.", id="raceway.E003")]
+    if found := [message for route in routes for message in route.check()]:  # such as a leading slash
+        return found
     name = routing_name()
     if get_settings().routing is None and not _exists(name) and not _has_sockets(_application()):
         return [
@@ -115,7 +120,11 @@ def _check_application() -> Sequence[CheckMessage]:
         return [
             Error(
                 f"ASGI_APPLICATION = {path!r} cannot be imported: {type(error).__name__}: {error}",
-                hint='Name a module and an attribute, such as "project.asgi.application".',
+                hint=(
+                    'Name a module and an attribute, such as "project.asgi.application".'
+                    if isinstance(error, ImportError)
+                    else f"Correct what {path.rpartition('.')[0]} does when it is imported."
+                ),
                 id="raceway.E005",
             )
         ]
