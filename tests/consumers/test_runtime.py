@@ -668,6 +668,27 @@ async def test_a_disconnect_overtakes_on_error_too(open_socket: Open) -> None:
     assert Slow.log == ["error", ("disconnect", 1001)]
 
 
+async def test_a_handler_that_goes_on_after_its_client_is_cancelled_again(
+    open_socket: Open, layer: MemoryLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raceway.consumers.runtime.CANCEL_AGAIN_S", 0.001)
+
+    class Stubborn(Recorder):
+        async def receive(self, text_data=None, bytes_data=None):
+            for _ in range(3):
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    self.log.append(members(layer))
+
+    socket = open_socket(Stubborn)
+    await socket.connect()
+    socket.say("x")
+    await settle()
+    await socket.goodbye()
+    assert Stubborn.log == [[], [], [], ("disconnect", 1001)]
+
+
 async def test_a_cancellation_from_outside_counts_even_while_overtaken(open_socket: Open) -> None:
     class Stubborn(Recorder):
         async def receive(self, text_data=None, bytes_data=None):

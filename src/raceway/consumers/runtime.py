@@ -24,7 +24,7 @@ from raceway.registry import TOO_SLOW, Closing
 from raceway.signals import message_dropped
 from raceway.threads import enter_threads, leave_threads
 from raceway.types import Event, Prepare, Receive, Scope, Send
-from raceway.wire.limits import PUMPED_EVENTS
+from raceway.wire.limits import CANCEL_AGAIN_S, PUMPED_EVENTS
 
 if TYPE_CHECKING:
     from raceway.consumers.base import Consumer
@@ -92,7 +92,7 @@ class Runtime:
         self._gone: Event | None = None
         self._grace: asyncio.TimerHandle | None = None
         self._expiry: asyncio.TimerHandle | None = None
-        self._overtaken = False
+        self._overtaken = 0
         self._send_now: Callable[[Event], asyncio.Future[None] | None]
         self._push: Callable[..., object]
         self._outbox: Outbox | None = None
@@ -115,7 +115,11 @@ class Runtime:
             del make, prepares  # this frame lives as long as the connection
             consumer, mailbox, client_hooks = self.consumer, self._mailbox, self._handlers.client
             try:
-                await self._join_groups()
+                try:
+                    await self._join_groups()
+                except asyncio.CancelledError:
+                    if not self._is_overtaken():
+                        raise
                 while True:
                     if not mailbox:
                         if consumer.closed:
@@ -249,15 +253,22 @@ class Runtime:
         return get_settings().disconnect_grace_s
 
     def _overtake(self) -> None:
-        """The handler in hand has had its time. A thread cannot be stopped, so it is waited for."""
+        """The handler in hand has had its time: cancel it, again if it goes on. A thread can only be waited for."""
         self._mailbox[:] = [item for item in self._mailbox if isinstance(item, Exception)]
-        self._overtaken = True
+        if self.consumer.channel_layer is not None:
+            self.consumer.channel_layer.leave_all(self.consumer.channel_name)
         if not self.calls_in_thread:
+            self._overtaken += 1
             self._task.cancel()
+        self._grace = self._loop.call_later(CANCEL_AGAIN_S, self._overtake)
 
     def _is_overtaken(self) -> bool:
         """Whether a cancellation was ours, and nobody else's."""
-        return self._overtaken and not self._task.uncancel()
+        ours, self._overtaken = self._overtaken, 0
+        others = self._task.cancelling() - ours
+        for _ in range(ours):
+            self._task.uncancel()
+        return ours > 0 and others == 0
 
     def _keep_client_events(self) -> None:
         """What the client said before it left is still handled, as far as the grace lasts; layer events are not."""

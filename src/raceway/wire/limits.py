@@ -75,6 +75,9 @@ BURST_BYTES: Final = 16 * MIB
 ENTRY_BYTES: Final = 100
 """What an entry takes beside its payload, so that empty messages have a bound too."""
 
+CANCEL_AGAIN_S: Final = 1.0
+"""From cancelling a handler whose client has gone to cancelling it again, if it goes on."""
+
 REQUEST_BODY_BYTES: Final = 2_621_440
 """The most of a request's body that is collected where Django's settings do not say."""
 
