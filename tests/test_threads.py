@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import threading
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync, sync_to_async
 from django.test import override_settings
 
 import tests.project  # noqa: F401  Django's settings
-from raceway.threads import LentThread, shared_pool
+from raceway.threads import LentThread, enter_threads, leave_threads, run_lent, shared_pool
 
 
 def test_a_lent_thread_runs_one_call_at_a_time() -> None:
@@ -168,3 +171,22 @@ def test_a_database_that_fails_to_close_does_not_end_the_thread(
         assert thread.submit(lambda: 2).result(5) == 2
         shared_pool().shutdown()
     assert "Closing old database connections failed" in caplog.text
+
+
+async def test_run_lent_runs_in_the_lent_thread_and_sees_context_variables() -> None:
+    seen: ContextVar[str] = ContextVar("seen")
+    seen.set("here")
+
+    def work(number: int) -> tuple[str, str, int]:
+        return threading.current_thread().name, seen.get(), number
+
+    entered = enter_threads()
+    try:
+        name, value, number = await run_lent(work, 7)
+        nested = await asyncio.wait_for(sync_to_async(lambda: async_to_sync(run_lent)(work, 8))(), 5)
+    finally:
+        leave_threads(entered)
+    assert name.startswith("raceway-sync")
+    assert (value, number) == ("here", 7)
+    assert nested[1:] == ("here", 8)  # from the thread that waits for it: another call there would wait for ever
+    assert (await run_lent(work, 9))[1:] == ("here", 9)

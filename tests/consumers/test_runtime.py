@@ -17,6 +17,7 @@ from raceway.errors import (
     ClientDisconnected,
     DenyConnection,
     InvalidChannelLayerError,
+    InvalidMessage,
     StopConsumer,
 )
 from raceway.layers.memory import MemoryLayer
@@ -62,6 +63,46 @@ async def test_accept_with_subprotocol_and_headers(open_socket: Open, given: Any
         "subprotocol": "v2",
         "headers": [(b"x-a", b"b")],
     }
+
+
+async def test_a_handshake_that_connect_leaves_open_is_told_of_once(
+    open_socket: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Forgetful(AsyncWebsocketConsumer):
+        async def connect(self):
+            pass
+
+    class Later(AsyncWebsocketConsumer):
+        groups = ["room"]
+
+        async def connect(self):
+            await self.group_send("room", {"type": "welcome"})
+
+        async def welcome(self, event):
+            await self.accept()
+
+    for _ in range(2):
+        socket = open_socket(Forgetful).start()
+        await settle()
+        await socket.goodbye()
+    assert await open_socket(Later).connect() == {"type": "websocket.accept"}
+    told = [record.getMessage() for record in caplog.records if "without accept()" in record.getMessage()]
+    assert [text.partition(".connect()")[0].rpartition(".")[2] for text in told] == ["Forgetful", "Later"]
+
+
+@pytest.mark.parametrize("code", [1005, 1006, 999, 5000, "4000"])
+async def test_a_close_code_that_cannot_be_sent_is_an_error_where_it_is_given(
+    open_socket: Open, code: Any
+) -> None:
+    class Closing(AsyncWebsocketConsumer):
+        async def connect(self):
+            await self.accept()
+            await self.close(code)
+
+    socket = open_socket(Closing)
+    await socket.connect()
+    with pytest.raises(InvalidMessage, match="not a close code"):
+        await socket.end()
 
 
 async def test_connect_can_refuse_and_disconnect_runs(open_socket: Open, layer: MemoryLayer) -> None:

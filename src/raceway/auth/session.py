@@ -6,13 +6,13 @@ from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import sync_to_async
 from django.contrib import auth
 from django.core.handlers.asgi import ASGIRequest
 
 from raceway.auth.membership import anonymous, sign_in, sign_out
 from raceway.layers.user import session_group_name
 from raceway.sessions import cookies_of, read_session
+from raceway.threads import run_lent
 from raceway.types import Scope
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ async def get_user(scope: Scope) -> AbstractBaseUser | AnonymousUser:
     session = _session_of(scope)
     if session.session_key is None and session.is_empty():
         return anonymous()
-    return await _user_of(session)
+    return await run_lent(_user_of, session)
 
 
 async def login(scope: Scope, user: AbstractBaseUser | None = None, backend: str | None = None) -> None:
@@ -104,7 +104,6 @@ class Handshake:
         self.session = HandshakeSession(session)
 
 
-@sync_to_async
 def _user_of(session: SessionBase) -> AbstractBaseUser | AnonymousUser:
     """Session and user in one visit to a thread; Django's ``aget_user`` makes one for each query."""
     read_session(session)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable
 from typing import Any
 
-from raceway.close_codes import INVALID_DATA, NO_CODE, UNSUPPORTED_DATA
+from raceway.close_codes import INVALID_DATA, NO_CODE, UNSUPPORTED_DATA, require_close_code
 from raceway.consumers.base import Consumer
 from raceway.consumers.headers import HeaderFields, encode_headers
 from raceway.consumers.websocket_runtime import WebsocketRuntime
@@ -17,9 +17,14 @@ from raceway.types import Event
 
 logger = logging.getLogger("raceway.consumers")
 
+_unanswered: set[type] = set()
+"""Classes whose ``connect`` has left a handshake open, so that each is told of once."""
+
 
 class WebsocketConnection(Consumer):
     """What can be done with a WebSocket, whatever handles it."""
+
+    _runtime: WebsocketRuntime
 
     def accept(self, subprotocol: str | None = None, headers: HeaderFields | None = None) -> Awaitable[None]:
         """Accept the handshake, with one of the client's subprotocols and more response headers if given."""
@@ -33,9 +38,13 @@ class WebsocketConnection(Consumer):
         return self._runtime.send(event)
 
     def close(self, code: int | bool | None = None, reason: str | None = None) -> Awaitable[None]:
-        """Close the socket, or refuse it if it has not been accepted. Nothing more is received."""
+        """Close the socket, or refuse it if it has not been accepted. Nothing more is received.
+
+        Raises ``InvalidMessage`` for a ``code`` that no close frame may carry.
+        """
         event: Event = {"type": "websocket.close"}
         if code is not None and code is not True:
+            require_close_code(code)
             event["code"] = code
         if reason:
             event["reason"] = reason
@@ -108,6 +117,12 @@ class WebsocketConsumer(WebsocketConnection):
             await self.accept()
         except DenyConnection:
             await self.close()
+        if not self._runtime.is_accepted and not self.closed and type(self) not in _unanswered:
+            _unanswered.add(type(self))
+            logger.warning(
+                "%s.connect() has returned without accept() or close(): its client waits for one of them.",
+                type(self).__qualname__,
+            )
         await self._runtime.save()
 
     def websocket_receive(self, event: Event) -> Awaitable[Any]:
