@@ -335,7 +335,9 @@ class WebSocketConnection(Connection):
             self.pause_reading()
 
     def _drained(self) -> None:
-        self._resume()
+        self.backlog = self.backlog_bytes = 0  # as ``_resume`` does; its call would be felt here
+        if self.read_paused:
+            self._resume()
         if self.last_words is not None:
             self._say_last_words()
 
