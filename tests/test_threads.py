@@ -15,6 +15,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.test import override_settings
 
 import tests.project  # noqa: F401  Django's settings
+from raceway.database import close_old_connections
 from raceway.threads import LentThread, enter_threads, leave_threads, run_lent, shared_pool
 
 
@@ -63,13 +64,14 @@ def test_stop_iteration_in_a_handler_is_an_error_like_any_other() -> None:
 
 
 class Closings:
-    """Stands for the closing of old database connections: tells who did it, of the threads of this test."""
+    """Closes old database connections, and tells who did it, of the threads of this test."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.threads: queue.SimpleQueue[int] = queue.SimpleQueue()
         monkeypatch.setattr("raceway.threads.close_old_connections", self)
 
     def __call__(self) -> None:
+        close_old_connections()  # a thread of an earlier test may just have ended its rest
         if shared_pool() in POOLS_OF_THREADS.get(threading.get_ident(), ()):
             self.threads.put(threading.get_ident())
 
@@ -160,6 +162,7 @@ def test_a_database_that_fails_to_close_does_not_end_the_thread(
     failed = threading.Event()
 
     def fail() -> None:
+        close_old_connections()
         failed.set()
         raise OSError("the database is away")
 
