@@ -191,5 +191,5 @@ async def test_run_lent_runs_in_the_lent_thread_and_sees_context_variables() -> 
         leave_threads(entered)
     assert name.startswith("raceway-sync")
     assert (value, number) == ("here", 7)
-    assert nested[1:] == ("here", 8)  # from the thread that waits for it: another call there would wait for ever
+    assert nested[1:] == ("here", 8)  # not in the thread that waits for it, which would wait for ever
     assert (await run_lent(work, 9))[1:] == ("here", 9)
