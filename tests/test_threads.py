@@ -145,6 +145,23 @@ def test_a_thread_is_given_back_when_no_call_follows(monkeypatch: pytest.MonkeyP
         assert LentThread().submit(int, "7").result(5) == 7
 
 
+def test_a_thread_that_is_done_takes_who_waits_and_closes_its_connections_after_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Otherwise it might go idle, its connections open, while another thread is started for who waits."""
+    closings, go_on = Closings(monkeypatch), threading.Event()
+    with override_settings(RACEWAY={"SYNC_THREADS": 2}):
+        first = LentThread().submit(lambda: go_on.wait(5) and who())
+        started: list[Any] = []
+        monkeypatch.setattr(shared_pool(), "submit", lambda *work: started.append(work))
+        second = LentThread().submit(who)
+        go_on.set()
+        assert first.result(5) == second.result(5) == closings.next()
+        for function, *arguments in started:
+            function(*arguments)  # the other thread comes too late, and has nothing to do
+        assert closings.threads.empty()
+
+
 def test_many_borrowers_of_few_threads_all_get_their_turn() -> None:
     with override_settings(RACEWAY={"SYNC_THREADS": 2}):
         borrowers = [LentThread() for _ in range(20)]
@@ -153,7 +170,7 @@ def test_many_borrowers_of_few_threads_all_get_their_turn() -> None:
             assert {future.result(5) for future in futures} == {turn}
         pool = shared_pool()
     pool.shutdown()
-    assert (pool.asking, pool.resting) == (0, [])
+    assert (list(pool.waiting), pool.resting) == ([], [])
 
 
 def test_a_database_that_fails_to_close_does_not_end_the_thread(

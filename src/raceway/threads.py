@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from asyncio import wrap_future
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextvars import ContextVar, Token, copy_context
@@ -46,7 +47,7 @@ class Pool(ThreadPoolExecutor):
 
     def __init__(self, size: int, name: str) -> None:
         super().__init__(size, thread_name_prefix=name, initializer=look_after_thread)
-        self.asking = 0
+        self.waiting: deque[LentThread] = deque()
         self.resting: list[Rest] = []
 
     def lend(self, borrower: LentThread) -> None:
@@ -54,29 +55,31 @@ class Pool(ThreadPoolExecutor):
         if self.resting:
             self.resting.pop().end(borrower)
         else:
-            self.asking += 1  # first: what cannot start another thread waits for one of those that are there
-            self.submit(self._work, borrower)
+            self.waiting.append(
+                borrower
+            )  # first: what cannot start another thread waits for one that is there
+            self.submit(self._work)
 
-    def _work(self, first: LentThread) -> None:
-        """One thread's turn: for ``first``, and then for whoever asks while it rests."""
+    def _work(self) -> None:
+        """One thread's turn: for those who wait, and then for whoever asks while it rests."""
         with _lock:
-            self.asking -= 1
-        borrower: LentThread | None = first
+            if not self.waiting:
+                return  # a thread that was done has taken who waited
+            borrower: LentThread | None = self.waiting.popleft()
         try:
             while borrower is not None:
                 borrower.work(self)
                 close_used_up_connections()
                 borrower = self._rest()
-            if not self.asking:
-                close_old_connections()
+            close_old_connections()
         except Exception:  # a broken database must not take others' calls with it
             logger.exception("Closing old database connections failed.")
 
     def _rest(self) -> LentThread | None:
-        """Who asks next; ``None`` if somebody has asked already and gets this thread anyway, or if nobody does."""
+        """Who waits already, or asks next; ``None`` if nobody does in time."""
         with _lock:
-            if self.asking:
-                return None
+            if self.waiting:
+                return self.waiting.popleft()
             rest = Rest()
             self.resting.append(rest)
         if not rest.woken.acquire(timeout=REST_S):
@@ -152,7 +155,7 @@ class LentThread(Executor):
         """The next call, if there is one and nobody asks ``pool`` for this thread: else this one asks, behind them."""
         with _lock:
             if self._calls:
-                if pool is not None and pool.asking:
+                if pool is not None and pool.waiting:
                     pool.lend(self)
                     return None
                 return self._calls.pop(0)
