@@ -12,8 +12,8 @@ from raceway.testing.connecting import (
     ORIGIN,
     WAIT_S,
     Connecting,
+    communicator_of,
     leave,
-    prepare,
     target_and_path,
 )
 from raceway.testing.expectations import NothingCame, describe, difference, is_same_json
@@ -64,7 +64,7 @@ def connect(
     target, path = target_and_path(application, path)
     given = websocket_scope(path, headers, subprotocols)
     given["extensions"] = {"websocket.http.response": {}}
-    communicator, sign = prepare(
+    communicator, sign = communicator_of(
         target, given, user=user, session=session, cookies=cookies, origin=origin, kwargs=kwargs, more=scope
     )
     return OpeningSocket(communicator, sign, timeout_s)

@@ -135,7 +135,7 @@ class Connecting(ABC, Generic[ClientT, SyncT]):
         await self._communicator.abandon(self._timeout_s)
 
 
-def prepare(
+def communicator_of(
     application: Any,
     scope: Scope,
     *,

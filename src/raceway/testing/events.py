@@ -13,8 +13,8 @@ from raceway.testing.connecting import (
     ORIGIN,
     WAIT_S,
     Connecting,
+    communicator_of,
     leave,
-    prepare,
     target_and_path,
 )
 from raceway.testing.expectations import NothingCame, difference, is_json_of
@@ -51,7 +51,7 @@ def connect_sse(
     given["headers"].append((b"accept", b"text/event-stream"))
     if last_event_id is not None:
         given["headers"].append((b"last-event-id", last_event_id.encode()))
-    communicator, sign = prepare(
+    communicator, sign = communicator_of(
         target, given, user=user, session=session, cookies=cookies, origin=origin, kwargs=kwargs, more=scope
     )
     return OpeningStream(communicator, sign, timeout_s)
