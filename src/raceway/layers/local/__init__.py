@@ -1,0 +1,1 @@
+"""The layer between the processes of one machine: a Unix socket, and a broker that one of them hosts."""
