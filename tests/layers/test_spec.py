@@ -14,9 +14,11 @@ from raceway.layers.spec import (
     as_event,
     decode_event,
     encode_event,
+    pack,
     prepare,
     require_channel_name,
     require_group_name,
+    unpack,
 )
 from raceway.prepared import PreparedMessage
 from raceway.registry import Closing
@@ -165,3 +167,22 @@ def test_what_is_nested_too_deep_is_a_type_error_at_the_sender() -> None:
         deep = [deep]
     with pytest.raises(TypeError, match="nested deeper than 240"):
         encode_event({"type": "chat.message", "data": deep})
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "websocket.send", "text": "ü"},
+        {"type": "websocket.send", "bytes": b"\xff"},
+        {"type": "websocket.close", "code": 4000, "reason": "enough"},
+        {"type": "n", "a": [1, {"b": None}]},
+    ],
+)
+def test_every_kind_of_message_comes_out_as_it_was_packed(message: dict[str, Any]) -> None:
+    assert decode_event(as_event(unpack(pack(prepare(message))))) == message
+
+
+@pytest.mark.parametrize("packed", [b"", b"x", b"c", b"c\x00", b"cnonsense"])
+def test_what_is_not_packed_is_told(packed: bytes) -> None:
+    with pytest.raises(ValueError, match="is no packed message"):
+        unpack(packed)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections import deque
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from itertools import count
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 from raceway import clock as raceway_clock
 from raceway.done import DONE
 from raceway.errors import ChannelFull
 from raceway.layers.front import ChannelLayer, LoopPart, running_loop
+from raceway.layers.queues import NamedMembers, Queues, Waiting
 from raceway.layers.spec import (
     as_event,
     decode_event,
@@ -25,30 +25,6 @@ from raceway.layers.spec import (
 from raceway.layers.statistics import Rate, Statistics
 from raceway.registry import Close, Deliver, Message, Push
 from raceway.registry.policy import Policy
-
-SWEPT: Final = 2
-"""Queues and groups that each new entry looks at, for what has expired: more than it can leave behind."""
-
-
-class Waiting(NamedTuple):
-    """One message that nobody has received yet."""
-
-    number: int
-    sent_at: float
-    encoded: bytes
-
-
-class Queue:
-    """What waits in one channel that is not open, and what has been counted since the queue was made."""
-
-    __slots__ = ("full_count", "made_at", "messages", "rates", "sent_count", "used_at")
-
-    def __init__(self, now: float) -> None:
-        self.messages: deque[Waiting] = deque()
-        self.sent_count = 0
-        self.full_count = 0
-        self.rates: tuple[Rate, Rate] | None = None
-        self.made_at = self.used_at = now
 
 
 class MemoryLayer(ChannelLayer):
@@ -63,12 +39,8 @@ class MemoryLayer(ChannelLayer):
         super().__init__(**options)
         self._clock = clock
         self._lock = threading.Lock()
-        self._arrival_numbers = count()
-        self._queues: OrderedDict[str, Queue] = OrderedDict()
-        self._arrivals: dict[str, OrderedDict[int, str]] = {}
-        """By ``prefix!``: which channel each waiting message is for, in the order in which they came."""
-        self._groups: OrderedDict[str, OrderedDict[str, float]] = OrderedDict()
-        """Named channels, each with when its membership ends; the first to end comes first."""
+        self._queues = Queues(clock())
+        self._named = NamedMembers()
         self._sent_count = 0
         self._rates = Rate(clock()), Rate(clock())
 
@@ -93,7 +65,7 @@ class MemoryLayer(ChannelLayer):
     ) -> None:
         self._sent_count += 1
         self.publish_here(group, message, exclude, policy)
-        if group not in self._groups:
+        if not self._named:
             return
         for channel in self._named_channels(group):
             if channel != exclude:
@@ -112,7 +84,7 @@ class MemoryLayer(ChannelLayer):
     ) -> None:
         with self._lock:
             super().open(channel, deliver, push, close)
-            waiting = list(self._take_all(channel))
+            waiting = self._queues.take_all(channel, self._clock())
         for encoded in waiting:
             with suppress(ChannelFull):
                 self.deliver_here(channel, encoded)
@@ -121,9 +93,9 @@ class MemoryLayer(ChannelLayer):
         part = self._part_here()
         while True:
             with self._lock:
-                encoded = self._pop(channel)
-                if encoded is not None:
-                    return encoded
+                waiting = self._queues.pop(channel, self._clock())
+                if waiting is not None:
+                    return waiting.encoded if waiting.channel == channel else said_for(waiting)
                 woken = part.loop.create_future()
                 part.receivers.setdefault(channel, deque()).append(woken)
             try:
@@ -139,29 +111,20 @@ class MemoryLayer(ChannelLayer):
     def add_channel(self, group: str, channel: str) -> None:
         now = self._clock()
         with self._lock:
-            self._sweep_groups(now)
-            channels = self._groups.setdefault(group, OrderedDict())
-            channels[channel] = now + self.group_expiry
-            channels.move_to_end(channel)
+            self._named.add(group, channel, now + self.group_expiry, self.capacity_of(channel), now)
 
     def discard_channel(self, group: str, channel: str) -> None:
         with self._lock:
-            channels = self._groups.get(group)
-            if channels is not None:
-                channels.pop(channel, None)
-                if not channels:
-                    del self._groups[group]
+            self._named.discard(group, channel)
 
     def _named_channels(self, group: str) -> list[str]:
         with self._lock:
-            self._expire_group(group, self._clock())
-            return list(self._groups.get(group, ()))
+            return list(self._named.channels(group, self._clock()))
 
     def clear(self) -> None:
         with self._lock:
             self._queues.clear()
-            self._arrivals.clear()
-            self._groups.clear()
+            self._named.clear()
 
     # Members and statistics. What other threads have asked for may still be on its way to the loop.
 
@@ -184,118 +147,30 @@ class MemoryLayer(ChannelLayer):
     async def global_statistics(self) -> Statistics:
         with self._lock:
             now = self._clock()
-            for channel in list(self._queues):
-                self._expire(channel, now)
-            return figures(now, self._sent_count, self.full_count, self._rates, self._queues.values())
+            return {
+                **self._queues.figures(None, now),  # which counts neither groups nor open channels
+                "messages_count": self._sent_count,
+                "messages_count_per_second": self._rates[0].per_second(now, self._sent_count),
+                "channel_full_count": self.full_count,
+                "channel_full_count_per_second": self._rates[1].per_second(now, self.full_count),
+            }
 
     async def channel_statistics(self, channel: str) -> Statistics:
         require_channel_name(channel)
         with self._lock:
-            now = self._clock()
-            self._expire(channel, now)
-            queue = self._queues.get(channel)
-            if queue is None:
-                return figures(now, 0, 0, (Rate(now), Rate(now)), ())
-            if queue.rates is None:
-                queue.rates = Rate(queue.made_at), Rate(queue.made_at)
-            return figures(now, queue.sent_count, queue.full_count, queue.rates, (queue,))
-
-    # Queues of the channels that nobody has opened; the lock is held in all but _put
+            return self._queues.figures(channel, self._clock())
 
     def _put(self, channel: str, encoded: bytes) -> bool:
         """Let a message wait; ``False`` if the channel has been opened meanwhile."""
         with self._lock:
             if self._part_of(channel) is not None:
                 return False
-            now = self._clock()
-            self._sweep_queues(now)
-            self._expire(channel, now)
-            queue = self._queues.get(channel)
-            if queue is None:
-                queue = self._queues[channel] = Queue(now)
-            queue.used_at = now
-            if len(queue.messages) >= self.capacity_of(channel):
-                queue.full_count += 1
+            now, capacity = self._clock(), self.capacity_of(channel)
+            if not self._queues.put(channel, encoded, now, now + self.expiry, capacity):
                 self._full_count += 1
-                raise ChannelFull(f"The channel {channel!r} holds {len(queue.messages)} messages already.")
-            queue.sent_count += 1
-            waiting = Waiting(next(self._arrival_numbers), now, encoded)
-            queue.messages.append(waiting)
-            if "!" in channel:
-                prefix = non_local_name(channel)
-                self._arrivals.setdefault(prefix, OrderedDict())[waiting.number] = channel
+                raise ChannelFull(f"The channel {channel!r} holds {capacity} messages already.")
             self._wake(channel)
             return True
-
-    def _pop(self, listened: str) -> bytes | None:
-        """Take the next message of a channel, or of all channels of a prefix."""
-        now = self._clock()
-        if not listened.endswith("!"):
-            return self._pop_from(listened, now)
-        while listened in self._arrivals:
-            channel = next(iter(self._arrivals[listened].values()))
-            encoded = self._pop_from(channel, now)
-            if encoded is not None:
-                return encode_event({**decode_event(encoded), "__asgi_channel__": channel})
-        return None
-
-    def _pop_from(self, channel: str, now: float) -> bytes | None:
-        self._expire(channel, now)
-        queue = self._queues.get(channel)
-        if queue is None or not queue.messages:
-            return None
-        queue.used_at = now
-        encoded = self._pop_oldest(channel, queue)
-        self._forget_queue(channel, queue, now)
-        return encoded
-
-    def _take_all(self, channel: str) -> Iterator[bytes]:
-        now = self._clock()
-        while (encoded := self._pop_from(channel, now)) is not None:
-            yield encoded
-
-    def _pop_oldest(self, channel: str, queue: Queue) -> bytes:
-        waiting = queue.messages.popleft()
-        if "!" in channel:
-            prefix = non_local_name(channel)
-            arrivals = self._arrivals[prefix]
-            del arrivals[waiting.number]
-            if not arrivals:
-                del self._arrivals[prefix]
-        return waiting.encoded
-
-    def _expire(self, channel: str, now: float) -> None:
-        queue = self._queues.get(channel)
-        if queue is not None:
-            while queue.messages and queue.messages[0].sent_at + self.expiry <= now:
-                self._pop_oldest(channel, queue)
-            self._forget_queue(channel, queue, now)
-
-    def _forget_queue(self, channel: str, queue: Queue, now: float) -> None:
-        """Forget an empty queue: at once if its name is one of many, later if its counts may be asked for."""
-        if not queue.messages and ("!" in channel or queue.used_at + self.expiry <= now):
-            del self._queues[channel]
-
-    def _expire_group(self, group: str, now: float) -> None:
-        channels = self._groups.get(group)
-        while channels and next(iter(channels.values())) <= now:
-            channels.popitem(last=False)
-        if channels is not None and not channels:
-            del self._groups[group]
-
-    # What nobody asks for any more goes too, at a fixed cost per new entry.
-
-    def _sweep_queues(self, now: float) -> None:
-        for _ in range(min(SWEPT, len(self._queues))):
-            channel = next(iter(self._queues))
-            self._queues.move_to_end(channel)
-            self._expire(channel, now)
-
-    def _sweep_groups(self, now: float) -> None:
-        for _ in range(min(SWEPT, len(self._groups))):
-            group = next(iter(self._groups))
-            self._groups.move_to_end(group)
-            self._expire_group(group, now)
 
     # Receivers
 
@@ -307,7 +182,7 @@ class MemoryLayer(ChannelLayer):
     def _wake_for_all(self, listened: str) -> None:
         """Let as many look as there may be messages for that only the one who goes was told of."""
         if listened.endswith("!"):
-            for channel in set(self._arrivals.get(listened, {}).values()):
+            for channel in self._queues.channels(listened):
                 self._wake(channel)
         else:
             self._wake(listened)
@@ -344,16 +219,6 @@ def wake(woken: asyncio.Future[None]) -> None:
         woken.set_result(None)
 
 
-def figures(
-    now: float, sent_count: int, full_count: int, rates: tuple[Rate, Rate], queues: Collection[Queue]
-) -> Statistics:
-    sent_rate, full_rate = rates
-    oldest = min((queue.messages[0].sent_at for queue in queues if queue.messages), default=now)
-    return {
-        "messages_count": sent_count,
-        "messages_count_per_second": sent_rate.per_second(now, sent_count),
-        "messages_pending": sum(len(queue.messages) for queue in queues),
-        "messages_max_age": now - oldest,
-        "channel_full_count": full_count,
-        "channel_full_count_per_second": full_rate.per_second(now, full_count),
-    }
+def said_for(waiting: Waiting) -> bytes:
+    """A message that was received by prefix, with the name of its channel."""
+    return encode_event({**decode_event(waiting.encoded), "__asgi_channel__": waiting.channel})

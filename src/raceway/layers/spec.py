@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -117,6 +118,30 @@ def as_event(message: Message) -> bytes:
     return message if isinstance(message, bytes) else _encoder.encode(client_event(message))
 
 
+def pack(message: Message) -> bytes:
+    """Any message as it travels between processes: one byte for its kind, and its payload."""
+    if isinstance(message, PreparedMessage):
+        return (b"t" if message.is_text else b"b") + message.payload
+    if isinstance(message, Closing):
+        return b"c" + _encoder.encode(tuple(message))
+    return b"e" + message
+
+
+def unpack(packed: bytes) -> Message:
+    """The message that ``pack`` was given. Raises ``ValueError`` for what it never makes."""
+    kind, payload = packed[:1], packed[1:]
+    if kind == b"e":
+        return payload
+    if kind == b"t":
+        return PreparedMessage.from_utf8(payload)
+    if kind == b"b":
+        return PreparedMessage(payload)
+    if kind == b"c":
+        with suppress(msgspec.DecodeError):
+            return Closing(*_decode_closing(payload))
+    raise ValueError(f"{packed[:40]!r} is no packed message.")
+
+
 def encode_event(message: dict[Any, Any]) -> bytes:
     """MessagePack of an event. Raises ``TypeError`` with the key path of what no layer carries."""
     _require_portable(message, ())
@@ -142,6 +167,7 @@ MAX_EVENT_DEPTH: Final = 240
 _encoder = msgspec.msgpack.Encoder(enc_hook=_exact)
 
 decode_event: Callable[[bytes], dict[str, Any]] = msgspec.msgpack.Decoder().decode
+_decode_closing: Callable[[bytes], tuple[int, str]] = msgspec.msgpack.Decoder(tuple[int, str]).decode
 """A fresh copy of an event each time; tuples come back as lists."""
 
 

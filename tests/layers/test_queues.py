@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from collections import deque
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raceway.layers.queues import NamedMembers, Queues
+
+pytestmark = pytest.mark.pure
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), st.sampled_from(["a", "p!1", "p!2"]), st.integers(1, 5)),
+        st.tuples(st.just("pop"), st.sampled_from(["a", "p!1", "p!2", "p!"]), st.just(0)),
+        st.tuples(st.just("back"), st.just(""), st.just(0)),
+        st.tuples(st.just("wait"), st.just(""), st.integers(1, 3)),
+    ),
+    max_size=60,
+)
+
+
+@given(STEPS)
+def test_messages_come_in_order_once_and_in_time(steps: list[tuple[str, str, int]]) -> None:
+    """Against a plain list that is looked through from the beginning for every question."""
+    queues = Queues(0)
+    waiting: deque[tuple[str, bytes, float]] = deque()
+    taken: list[tuple[str, bytes, float]] = []
+    now = 0.0
+    for number, (step, channel, seconds) in enumerate(steps):
+        if step == "wait":
+            now += seconds
+        waiting = deque(one for one in waiting if one[2] > now)
+        if step == "put":
+            room = sum(one[0] == channel for one in waiting) < 3
+            # Expiry is one for all, as it is in a layer: the first that came is the first to go.
+            encoded = b"%d" % number
+            assert queues.put(channel, encoded, now, now + 4, 3) is room
+            if room:
+                waiting.append((channel, encoded, now + 4))
+        elif step == "pop":
+            found = next((one for one in waiting if one[0].startswith(channel)), None)
+            popped = queues.pop(channel, now)
+            assert (popped and popped[1:3]) == (found and found[:2])
+            if found:
+                waiting.remove(found)
+                taken.append(found)
+        elif step == "back" and taken:
+            returned = taken.pop()
+            queues.put_back(returned[0], returned[1], now, returned[2])
+            if returned[2] > now:
+                waiting.appendleft(returned)
+    now += 100
+    assert queues.figures(None, now)["messages_pending"] == 0
+    assert len(queues) == 0
+
+
+def test_what_was_put_back_is_next_even_in_a_full_queue() -> None:
+    queues = Queues(0)
+    queues.put("a", b"1", 0, 60, 1)
+    first = queues.pop("a", 0)
+    assert first is not None
+    queues.put("a", b"2", 0, 60, 1)
+    queues.put_back("a", first.encoded, 1, first.expires_at)
+    assert queues.take_all("a", 1) == [b"1", b"2"]
+
+
+def test_named_members_end_one_by_one() -> None:
+    members = NamedMembers()
+    members.add("g", "a", 10, 100, 0)
+    members.add("g", "b", 20, 5, 0)
+    members.add("g", "a", 30, 100, 5)
+    assert members.channels("g", 9) == {"b": 5, "a": 100}
+    assert members.channels("g", 20) == {"a": 100}
+    members.discard("g", "a")
+    members.discard("g", "a")
+    assert len(members) == 0
+
+
+def test_groups_that_nobody_asks_for_do_not_stay() -> None:
+    members = NamedMembers()
+    for number in range(100):
+        members.add(f"dead.{number}", "a", 10, 1, 0)
+    for _ in range(60):
+        members.add("alive", "a", 100, 1, 11)
+    assert len(members) == 1
