@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import os
 import platform
+import shutil
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -39,6 +41,21 @@ def why_not(ring: str) -> str | None:
     if ring == "browser" and not os.access(CHROMIUM, os.X_OK):
         return f"{CHROMIUM} is missing (on Debian, as root: apt-get install chromium)"
     return None
+
+
+_sockets = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Processes that tests start find a temporary directory of this run, so that runs side by side do not meet on one
+    broker. It is short: so are the paths of Unix sockets. This process keeps its own."""
+    tempfile.gettempdir()  # remembered by tempfile from now on
+    os.environ["TMPDIR"] = config.stash[_sockets] = tempfile.mkdtemp(prefix="rw-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _sockets in config.stash:
+        shutil.rmtree(config.stash[_sockets], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
