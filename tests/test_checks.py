@@ -10,6 +10,9 @@ from django.urls import path
 
 import tests.project  # noqa: F401  Django's settings
 from raceway.consumers import AsyncWebsocketConsumer
+from raceway.layers import channel_layers
+from raceway.layers.memory import MemoryLayer
+from raceway.testing import fresh_channel_layers
 from tests.project import routing
 
 AUTH = ["django.contrib.auth", "django.contrib.contenttypes"]
@@ -182,5 +185,19 @@ def test_a_memory_layer_where_several_processes_may_run() -> None:
     problems = found(deploy=True, CHANNEL_LAYERS={"default": MEMORY})
     assert list(problems) == ["raceway.W005"]
     assert "reaches only the process that sends" in problems["raceway.W005"]
+    assert "Name raceway.layers.local.LocalLayer" in problems["raceway.W005"]
     assert found(CHANNEL_LAYERS={"default": MEMORY}) == {}
     assert "raceway.W005" not in found(deploy=True, CHANNEL_LAYERS={"default": {"BACKEND": "nowhere.Layer"}})
+
+
+def test_what_stands_in_for_a_layer_in_tests_is_not_warned_of() -> None:
+    assert isinstance(channel_layers["default"], MemoryLayer)  # as under every test runner
+    assert found(deploy=True) == {}
+    with fresh_channel_layers():
+        assert (
+            found(deploy=True, CHANNEL_LAYERS={"default": {"BACKEND": f"{__name__}.BetweenProcesses"}}) == {}
+        )
+
+
+class BetweenProcesses:
+    extensions: list[str] = []

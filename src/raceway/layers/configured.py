@@ -61,17 +61,26 @@ class ChannelLayers:
                 self._layers[alias] = front
             return old
 
+    def backend(self, alias: str) -> Any:
+        """What the setting names as the alias's BACKEND, imported. Raises ``InvalidChannelLayerError``."""
+        path = self._config(alias)["BACKEND"]
+        try:
+            return import_string(path)
+        except ImportError as error:
+            raise InvalidChannelLayerError(
+                f"CHANNEL_LAYERS[{alias!r}]: the BACKEND {path!r} cannot be imported: {error}"
+            ) from error
+
     def make_backend(self, alias: str) -> ChannelLayer:
         """Make a new layer as the setting says."""
-        config = self._config(alias)
-        return self._make(alias, config["BACKEND"], config.get("CONFIG", {}))
+        return self._make(alias, self._config(alias).get("CONFIG", {}))
 
     def make_test_backend(self, alias: str) -> ChannelLayer:
         """Make a new layer with the options of ``TEST_CONFIG``. Raises ``InvalidChannelLayerError`` without it."""
         config = self._config(alias)
         if "TEST_CONFIG" not in config:
             raise InvalidChannelLayerError(f"CHANNEL_LAYERS[{alias!r}] has no TEST_CONFIG.")
-        return self._make(alias, config["BACKEND"], config["TEST_CONFIG"])
+        return self._make(alias, config["TEST_CONFIG"])
 
     def _config(self, alias: str) -> Mapping[str, Any]:
         """What the setting says of one alias, checked."""
@@ -96,13 +105,8 @@ class ChannelLayers:
             raise InvalidChannelLayerError(f"CHANNEL_LAYERS[{alias!r}] has no BACKEND.")
         return config
 
-    def _make(self, alias: str, path: str, options: Mapping[str, Any]) -> ChannelLayer:
-        try:
-            backend = import_string(path)
-        except ImportError as error:
-            raise InvalidChannelLayerError(
-                f"CHANNEL_LAYERS[{alias!r}]: the BACKEND {path!r} cannot be imported: {error}"
-            ) from error
+    def _make(self, alias: str, options: Mapping[str, Any]) -> ChannelLayer:
+        backend, path = self.backend(alias), self._config(alias)["BACKEND"]
         if inspect.isclass(backend) and issubclass(backend, ChannelLayer):
             known = options_of(backend)
             for option in options:
