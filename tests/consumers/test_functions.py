@@ -428,3 +428,20 @@ def test_what_is_a_function_consumer() -> None:
     assert websocket_consumer(Callable())
     for other in (asgi, echo, AsyncWebsocketConsumer, AsyncWebsocketConsumer.as_asgi(), None, dict):
         assert not is_function_consumer(other)
+
+
+async def test_a_function_that_may_have_missed_messages_begins_anew(
+    open_socket: Open, layer: MemoryLayer
+) -> None:
+    @websocket_consumer
+    async def listen(socket):
+        await socket.join("room")
+        async for _ in socket:
+            pass
+
+    socket = open_socket(listen)
+    await socket.connect()
+    await settle()
+    layer.tell_gap("the broker was lost")
+    closing = await socket.next()
+    assert (closing["type"], closing["code"]) == ("websocket.close", 1012)

@@ -64,6 +64,7 @@ def test_events_of_servers_call_hooks_only() -> None:
         "websocket.connect",
         "websocket.receive",
         "websocket.disconnect",
+        "raceway.gap",
     }
 
 

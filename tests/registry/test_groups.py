@@ -342,3 +342,49 @@ def test_joining_and_leaving_cost_the_same_in_any_group() -> None:
         return python_calls(lambda: (registry.join("g", "one"), registry.leave("g", "one")))
 
     assert calls(10) == calls(10_000)
+
+
+def test_a_group_appears_with_its_first_member_and_vanishes_with_its_last() -> None:
+    seen: list[str] = []
+    registry = Registry(
+        FakeLoop().call_soon,
+        appeared=lambda group: seen.append(f"+{group}"),
+        vanished=lambda group: seen.append(f"-{group}"),
+    )
+    Ears(registry).open("a", "b", group="g")
+    registry.join("g", "a")
+    registry.join("other", "a")
+    assert (seen, sorted(registry.groups())) == (["+g", "+other"], ["g", "other"])
+    registry.leave("g", "a")
+    registry.close("b")
+    assert seen == ["+g", "+other"]
+    registry.close("a")
+    assert sorted(seen[2:]) == ["-g", "-other"]
+    assert registry.groups() == []
+
+
+def test_members_are_told_of_a_gap_in_slices(caplog: pytest.LogCaptureFixture) -> None:
+    loop = FakeLoop()
+    registry = Registry(loop.call_soon, slice_members=2)
+    told: list[str] = []
+
+    def open_channel(channel: str, gap: Callable[[str], object] | None) -> None:
+        registry.open(channel, lambda encoded: True, lambda *_: None, lambda closing: None, gap)
+
+    def fail(reason: str) -> None:
+        raise ValueError(reason)
+
+    open_channel("no member", told.append)
+    for channel in ("a", "b", "c", "d"):
+        open_channel(channel, lambda reason, channel=channel: told.append(f"{channel}: {reason}"))
+        registry.join("g", channel)
+    open_channel("broken", fail)
+    open_channel("deaf", None)
+    registry.join("g", "broken")
+    registry.join("g", "deaf")
+    assert registry.gap("broker lost") == 6
+    assert told == ["a: broker lost", "b: broker lost"]
+    registry.close("d")  # before its turn
+    loop.run()
+    assert told == ["a: broker lost", "b: broker lost", "c: broker lost"]
+    assert "broken could not be told of a gap" in caplog.text

@@ -16,7 +16,7 @@ from raceway.errors import InvalidChannelLayerError
 from raceway.layers import ChannelLayer, Group
 from raceway.layers.channel import as_client_message
 from raceway.layers.spec import require_group_name
-from raceway.types import Scope
+from raceway.types import Event, Scope
 
 
 class FromScope:
@@ -95,6 +95,17 @@ class Consumer:
         ``event`` is what was being handled, if it was an event. The default raises ``error``, for the server to log.
         """
         raise error
+
+    def on_gap(self, reason: str) -> Any:
+        """Messages to the groups of this connection may have been missed: the process had lost its broker, say.
+
+        Called once the groups are whole again, so that what is read now and what comes later leave nothing out:
+        send the client the present state. The default does nothing.
+        """
+        return DONE
+
+    def raceway_gap(self, event: Event) -> Awaitable[Any]:
+        return self._call_hook("on_gap", event["reason"])
 
     @property
     def _written_code(self) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from asgiref.sync import iscoroutinefunction
 
+from raceway.close_codes import RESTARTING
 from raceway.consumers.application import ConsumerApplication
 from raceway.consumers.handlers import Handlers
 from raceway.consumers.websocket import WebsocketConnection
@@ -18,6 +19,7 @@ from raceway.errors import ClientDisconnected, DenyConnection
 from raceway.json import encode_json
 from raceway.layers import Group
 from raceway.layers.spec import require_group_name
+from raceway.registry import Closing
 from raceway.types import Event, Receive, Scope, Send
 
 Function: TypeAlias = Callable[["Socket"], Coroutine[Any, Any, object]]
@@ -58,6 +60,10 @@ class FunctionRuntime(WebsocketRuntime):
         super().__init__(handlers, scope, receive, send)
         self._in_hand = False
         self._is_running = False
+
+    def gap(self, reason: str) -> None:
+        """A function has no ``on_gap``: its client is told to come again, and begins anew."""
+        self.close(Closing(RESTARTING, "messages may have been missed"))
 
     async def call(self, function: Callable[[], Coroutine[Any, Any, object]]) -> None:
         """Run the handler."""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from raceway.clock import now
 from raceway.close_codes import ABNORMAL, INTERNAL_ERROR, NORMAL, UNAUTHORIZED
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from raceway.consumers.base import Consumer
 
 logger = logging.getLogger("raceway.consumers")
+
+GAP: Final = "raceway.gap"
 
 
 class Runtime:
@@ -213,6 +215,11 @@ class Runtime:
         """End as a group message says; it does not wait for handlers."""
         self._client_gone({"type": self._farewell})
 
+    def gap(self, reason: str) -> None:
+        """Have the consumer told that messages may have been missed; once, if it has not been yet."""
+        if not self.consumer.closed and not any(_is_gap(item) for item in self._mailbox):
+            self.put({"type": GAP, "reason": reason})
+
     def _tell(self, error: Exception) -> None:
         """Have ``error`` treated as if a handler had raised it."""
         if isinstance(error, ClientDisconnected):
@@ -392,7 +399,7 @@ class Runtime:
         if layer is not None:
             self._layer_capacity = layer.capacity_of(consumer.channel_name)
             push = self._push if self.takes_pushes and not self._handlers.intercepts else None
-            layer.open(consumer.channel_name, self.deliver, push, self.close)
+            layer.open(consumer.channel_name, self.deliver, push, self.close, self.gap)
             self.scope["raceway.channel"] = layer, consumer.channel_name
             for group in self.scope.get("raceway.groups", ()):
                 await layer.start_join(group, consumer.channel_name)
@@ -480,3 +487,7 @@ class Runtime:
     def _is_abandoned(self) -> bool:
         """Nobody is there any more for what has not been sent yet."""
         return self._gone is not None
+
+
+def _is_gap(item: object) -> bool:
+    return isinstance(item, dict) and item["type"] == GAP

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
+import logging
 import re
 import secrets
 import threading
@@ -11,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from itertools import count
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from raceway.done import DONE
 from raceway.errors import ChannelFull, ConfigurationError, MessageTooLarge
@@ -26,11 +27,16 @@ from raceway.layers.spec import (
 )
 from raceway.layers.statistics import Statistics
 from raceway.prepared import PreparedMessage
-from raceway.registry import Close, Closing, Deliver, Message, Push, Registry
+from raceway.registry import Close, Closing, Deliver, Gap, Message, Push, Registry
 from raceway.registry.policy import Policy
+
+logger = logging.getLogger("raceway.layers")
 
 ChannelCapacity = Mapping[str | re.Pattern[str], int]
 Number = TypeVar("Number", int, float)
+
+PresenceChanged: TypeAlias = Callable[[str, str, str, list[dict[str, Any]]], object]
+"""Takes a presence, ``joined`` or ``left``, the person's key, and the metadata of that person's connections."""
 
 
 class LoopPart:
@@ -40,9 +46,15 @@ class LoopPart:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.registry = Registry(loop.call_soon)
+        self.registry = Registry(loop.call_soon, appeared=self.appeared, vanished=self.vanished)
         self.handover = handover_of(loop)
         self.receivers: dict[str, deque[asyncio.Future[None]]] = {}
+
+    def appeared(self, group: str) -> None:
+        """For backends: the group has its first member in this loop."""
+
+    def vanished(self, group: str) -> None:
+        """For backends: the group has lost its last member in this loop."""
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
         """Run ``function(*args)`` in the loop's thread: now if this is it, soon if it is not."""
@@ -63,7 +75,7 @@ class ChannelLayer(ABC):
     """
 
     extensions: list[str] = ["groups", "flush"]
-    """What it offers beyond sending and receiving; also ``members`` and ``statistics``, where it can."""
+    """What it offers beyond sending and receiving; also ``members``, ``statistics`` and ``presence``, where it can."""
     ChannelFull = ChannelFull
     MessageTooLarge = MessageTooLarge
 
@@ -85,6 +97,10 @@ class ChannelLayer(ABC):
         self._parts: dict[asyncio.AbstractEventLoop, LoopPart] = {}
         self._parts_lock = threading.Lock()
         self._full_count = 0  # but for what the registries have counted
+        self.gap_count = 0
+        """Stretches in which this process may have missed messages."""
+        self.presence_changed: PresenceChanged | None = None
+        """Called in a loop's thread for each person who has joined or left, in one process of all."""
         self._process = secrets.token_hex(8)
         self._numbers = count(1)
 
@@ -147,7 +163,8 @@ class ChannelLayer(ABC):
                 for woken in receivers:
                     woken.cancel()
 
-    # Extensions of a layer that can: ``members`` and ``statistics``. The twins without ``async`` are for threads.
+    # Extensions of a layer that can: ``members``, ``statistics`` and ``presence``. The twins without ``async`` are for
+    # threads.
 
     async def group_channels(self, group: str) -> list[str]:
         """The channels in ``group``, in all processes. Raises ``NotImplementedError`` without ``members``."""
@@ -174,6 +191,30 @@ class ChannelLayer(ABC):
         """
         self._lacks("statistics")
 
+    def start_enter(
+        self, presence: str, key: str, channel: str, meta: dict[str, Any], grace_s: float
+    ) -> Awaitable[None]:
+        """Let the open channel ``channel`` count for the person ``key`` in ``presence`` until it exits or closes;
+        in its loop's thread. See ``raceway.layers.roster``.
+        """
+        self._lacks("presence")
+
+    def start_exit(self, presence: str, channel: str) -> Awaitable[None]:
+        self._lacks("presence")
+
+    async def roll(self, presence: str) -> dict[str, list[dict[str, Any]]]:
+        """Who is there, in all processes: by person, the metadata of each connection."""
+        self._lacks("presence")
+
+    async def roll_count(self, presence: str) -> int:
+        self._lacks("presence")
+
+    def roll_from_thread(self, presence: str) -> dict[str, list[dict[str, Any]]]:
+        self._lacks("presence")
+
+    def roll_count_from_thread(self, presence: str) -> int:
+        self._lacks("presence")
+
     def _lacks(self, extension: str) -> NoReturn:
         raise NotImplementedError(
             f"{type(self).__qualname__} does not offer {extension!r}; its extensions are "
@@ -183,12 +224,18 @@ class ChannelLayer(ABC):
     # Push: a channel whose messages are handed over, not waited for
 
     def open(
-        self, channel: str, deliver: Deliver, push: Push | None = None, close: Close | None = None
+        self,
+        channel: str,
+        deliver: Deliver,
+        push: Push | None = None,
+        close: Close | None = None,
+        gap: Gap | None = None,
     ) -> None:
         """From now on call ``deliver(encoded)`` in this loop's thread for each event to ``channel``.
 
         ``deliver`` answers whether there was room. Client messages go to ``push`` and ``close``; without those
-        they come as events of type ``websocket.send`` and ``websocket.close``. ``decode_event`` reads them. Raises
+        they come as events of type ``websocket.send`` and ``websocket.close``. ``decode_event`` reads them.
+        ``gap(reason)`` says that a member of a group may have missed messages. Raises
         ``ValueError`` if the channel is open, ``RuntimeError`` if somebody waits in ``receive`` for it.
         """
         require_channel_name(channel)
@@ -207,7 +254,7 @@ class ChannelLayer(ABC):
             return deliver(as_event(closing))
 
         part = self._part_here()
-        part.registry.open(channel, deliver, push or push_as_event, close or close_as_event)
+        part.registry.open(channel, deliver, push or push_as_event, close or close_as_event, gap)
 
     def leave_all(self, channel: str) -> None:
         """End every membership of an open channel; in its loop's thread."""
@@ -286,6 +333,13 @@ class ChannelLayer(ABC):
         """Hand ``message`` to the members of ``group`` that are open in this process."""
         for part in self._live_parts():
             part.call(part.registry.publish, group, message, exclude, policy)
+
+    def tell_gap(self, reason: str) -> None:
+        """Messages of other processes may have been missed: tell every member of a group here, once."""
+        self.gap_count += 1
+        logger.warning("Messages from other processes may have been missed: %s.", reason)
+        for part in self._live_parts():
+            part.call(part.registry.gap, reason)
 
     @property
     def full_count(self) -> int:
@@ -375,10 +429,14 @@ class ChannelLayer(ABC):
         loop = asyncio.get_running_loop()
         part = self._parts.get(loop)
         if part is None:
-            part = LoopPart(loop)
+            part = self._make_part(loop)
             with self._parts_lock:
                 self._parts = {**self._parts, loop: part}
         return part
+
+    def _make_part(self, loop: asyncio.AbstractEventLoop) -> LoopPart:
+        """For backends that keep more for a loop."""
+        return LoopPart(loop)
 
     def _part_of(self, channel: str) -> LoopPart | None:
         """The part in which ``channel`` is open."""

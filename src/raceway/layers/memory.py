@@ -23,7 +23,7 @@ from raceway.layers.spec import (
     require_group_name,
 )
 from raceway.layers.statistics import Rate, Statistics
-from raceway.registry import Close, Deliver, Message, Push
+from raceway.registry import Close, Deliver, Gap, Message, Push
 from raceway.registry.policy import Policy
 
 
@@ -80,10 +80,15 @@ class MemoryLayer(ChannelLayer):
     # Receiving
 
     def open(
-        self, channel: str, deliver: Deliver, push: Push | None = None, close: Close | None = None
+        self,
+        channel: str,
+        deliver: Deliver,
+        push: Push | None = None,
+        close: Close | None = None,
+        gap: Gap | None = None,
     ) -> None:
         with self._lock:
-            super().open(channel, deliver, push, close)
+            super().open(channel, deliver, push, close, gap)
             waiting = self._queues.take_all(channel, self._clock())
         for encoded in waiting:
             with suppress(ChannelFull):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Final
 
 from raceway.prepared import PreparedMessage
 from raceway.registry.fanout import NOT_BEGUN, FanOut
-from raceway.registry.members import Close, Closing, Deliver, Member, Message, Push
+from raceway.registry.members import Close, Closing, Deliver, Gap, Member, Message, Push
 from raceway.registry.policy import Policy
+
+logger = logging.getLogger("raceway.registry")
 
 SLICE_MEMBERS: Final = 500
 """Members reached before pings, HTTP and other groups get their turn."""
@@ -32,13 +35,22 @@ class Members:
 class Registry:
     """The channels and groups of one event loop; joining and leaving cost the same in a group of any size.
 
-    No I/O, no clock: ``call_soon(function, *args)`` is how a long fan-out asks for its next turn. All methods
+    No I/O, no clock: ``call_soon(function, *args)`` is how a long fan-out asks for its next turn. ``appeared(group)``
+    and ``vanished(group)`` are called when a group gets its first member and when it has lost its last. All methods
     belong to one thread, but for those that only look.
     """
 
-    def __init__(self, call_soon: Callable[..., object], slice_members: int = SLICE_MEMBERS) -> None:
+    def __init__(
+        self,
+        call_soon: Callable[..., object],
+        slice_members: int = SLICE_MEMBERS,
+        appeared: Callable[[str], object] | None = None,
+        vanished: Callable[[str], object] | None = None,
+    ) -> None:
         self._call_soon = call_soon
         self._slice_members = slice_members
+        self._appeared = appeared
+        self._vanished = vanished
         self._channels: dict[str, Member] = {}
         self._groups: dict[str, Members] = {}
         self.full_count = 0
@@ -49,11 +61,11 @@ class Registry:
 
     # Channels
 
-    def open(self, channel: str, deliver: Deliver, push: Push, close: Close) -> None:
+    def open(self, channel: str, deliver: Deliver, push: Push, close: Close, gap: Gap | None = None) -> None:
         """Begin to hand this channel's messages over. Raises ``ValueError`` if it is open already."""
         if channel in self._channels:
             raise ValueError(f"The channel {channel!r} is open already.")
-        self._channels[channel] = Member(channel, deliver, push, close)
+        self._channels[channel] = Member(channel, deliver, push, close, gap)
 
     def close(self, channel: str) -> None:
         """Forget a channel and its membership of every group; closing a closed one does nothing."""
@@ -88,6 +100,8 @@ class Registry:
         group = self._groups.get(name)
         if group is None:
             group = self._groups[name] = Members()
+            if self._appeared is not None:
+                self._appeared(name)
         group.members[member] = group.members.get(member, 0) + 1
         member.groups.add(name)
 
@@ -121,6 +135,10 @@ class Registry:
         group = self._groups.get(name)
         return 0 if group is None else len(group.members)
 
+    def groups(self) -> list[str]:
+        """The groups that have members."""
+        return list(self._groups)
+
     def clear(self) -> None:
         """Empty every group; the channels stay open."""
         for channel in self._channels:
@@ -131,6 +149,26 @@ class Registry:
         del members[member]
         if not members:
             del self._groups[name]
+            if self._vanished is not None:
+                self._vanished(name)
+
+    # Gaps
+
+    def gap(self, reason: str) -> int:
+        """Tell every member of a group that messages may have been missed; return how many there are."""
+        members = [member for member in self._channels.values() if member.groups]
+        self._tell_gap(members, reason)
+        return len(members)
+
+    def _tell_gap(self, members: list[Member], reason: str) -> None:
+        for member in members[: self._slice_members]:
+            if member.gap is not None and self._channels.get(member.channel) is member:
+                try:
+                    member.gap(reason)
+                except Exception:
+                    logger.exception("%s could not be told of a gap.", member.channel)
+        if rest := members[self._slice_members :]:
+            self._call_soon(self._tell_gap, rest, reason)
 
     # Fan-out
 

@@ -27,22 +27,25 @@ Message: TypeAlias = PreparedMessage | bytes | Closing
 Push: TypeAlias = Callable[[PreparedMessage, Policy, object], object]
 Deliver: TypeAlias = Callable[[bytes], bool]
 Close: TypeAlias = Callable[[Closing], object]
+Gap: TypeAlias = Callable[[str], object]
 
 
 class Member:
-    """One listener: a channel name, and the three ways in which a message reaches it.
+    """One listener: a channel name, and the ways in which a message reaches it.
 
     ``deliver(encoded)`` takes an event and answers whether there was room for it; ``push(message, policy,
-    key)`` takes a client message; ``close(closing)`` ends the connection. None of them may wait.
+    key)`` takes a client message; ``close(closing)`` ends the connection; ``gap(reason)`` says that messages may
+    have been missed. None of them may wait.
     """
 
-    __slots__ = ("channel", "close", "deliver", "groups", "push")
+    __slots__ = ("channel", "close", "deliver", "gap", "groups", "push")
 
-    def __init__(self, channel: str, deliver: Deliver, push: Push, close: Close) -> None:
+    def __init__(self, channel: str, deliver: Deliver, push: Push, close: Close, gap: Gap | None) -> None:
         self.channel = channel
         self.deliver = deliver
         self.push = push
         self.close = close
+        self.gap = gap
         self.groups: set[str] = set()
 
     def __repr__(self) -> str:
