@@ -145,8 +145,13 @@ class ClockedFront(Clocked, FrontConformance):
 
 
 class SpoilsPushes(MemoryLayer):
-    def open(self, channel: str, deliver: Any, push: Any = None, close: Any = None) -> None:
-        super().open(channel, deliver, None, None)
+    def open(self, channel: str, deliver: Any, push: Any = None, close: Any = None, gap: Any = None) -> None:
+        super().open(channel, deliver, None, None, gap)
+
+
+class TellsNoGap(MemoryLayer):
+    def open(self, channel: str, deliver: Any, push: Any = None, close: Any = None, gap: Any = None) -> None:
+        super().open(channel, deliver, push, close)
 
 
 class ForgetsWhoIsLeftOut(MemoryLayer):
@@ -190,6 +195,7 @@ class HasNoLimit(MemoryLayer):
     ("layer", "found_by"),
     [
         (SpoilsPushes, "test_client_messages_are_pushed"),
+        (TellsNoGap, "test_members_are_told_of_a_gap_once"),
         (ForgetsWhoIsLeftOut, "test_one_member_can_be_left_out"),
         (CountsWrong, "test_members_and_their_count"),
         (MakesLoops, "test_threads_send_in_order_and_make_no_loop"),

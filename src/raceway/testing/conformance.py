@@ -532,7 +532,11 @@ class Ears:
         self.room = room
         self.channel: str = layer.new_channel_name()
         layer.open(
-            self.channel, self.deliver, self.push if pushes else None, self.heard.append if pushes else None
+            self.channel,
+            self.deliver,
+            self.push if pushes else None,
+            self.heard.append if pushes else None,
+            self.gap,
         )
 
     def deliver(self, encoded: bytes) -> bool:
@@ -542,6 +546,9 @@ class Ears:
 
     def push(self, message: PreparedMessage, policy: str, key: object) -> None:
         self.heard.append((message.payload, message.is_text, policy))
+
+    def gap(self, reason: str) -> None:
+        self.heard.append(f"gap: {reason}")
 
 
 class FrontConformance(LayerConformance):
@@ -710,6 +717,16 @@ class FrontConformance(LayerConformance):
         await layer.send("conformance", {"type": "n"})
         self.assertEqual(await self.received(layer, "conformance", 1), [{"type": "n"}])
         self.assertEqual(ears.heard, [])
+
+    async def test_members_are_told_of_a_gap_once(self) -> None:
+        layer = self.layer("groups")
+        member, stranger = Ears(layer), Ears(layer)
+        await self.join(layer, member.channel)
+        await layer.group_add("other", member.channel)
+        before = layer.gap_count
+        layer.tell_gap("lost")
+        await self.assert_heard(member, ["gap: lost"])
+        self.assertEqual((stranger.heard, layer.gap_count - before), ([], 1))
 
     # Threads without an event loop
 
