@@ -64,7 +64,7 @@ class Publish(Struct, array_like=True, tag=5):
 
 
 class Send(Struct, array_like=True, tag=6):
-    """To a channel: its owner if a member's process is in its name, else whoever listens, else it waits.
+    """To a channel: its owner (``Own``) if a process is in its name, else whoever listens, else it waits.
 
     Refused as ``full`` if ``capacity`` messages wait. ``n`` is 0 for a channel with an owner: its mailbox is not the
     broker's."""
@@ -202,6 +202,12 @@ class RollCount(Struct, array_like=True, tag=23):
     presence: str
 
 
+class Own(Struct, array_like=True, tag=24):
+    """``Deliver`` to me what comes for the channels that my process owns (``prefix.<process>!x``); said once. Of
+    several members of a process that say so the first gets all of it, so that nothing is handed over twice, and
+    members that only send, or whose loop has ended, are not asked."""
+
+
 # What a broker says
 
 
@@ -235,7 +241,7 @@ class Taken(Struct, array_like=True, tag=43):
 
 
 class Deliver(Struct, array_like=True, tag=44):
-    """For a channel that you own or listen to."""
+    """For a channel that you own (``Own``) or listen to."""
 
     channel: str
     message: bytes
@@ -284,6 +290,7 @@ FromMember: TypeAlias = (
     | Exit
     | Roll
     | RollCount
+    | Own
 )
 FromBroker: TypeAlias = Welcome | Answer | Refused | Publish | Taken | Deliver | Asked | Changed
 Frame: TypeAlias = FromMember | FromBroker
