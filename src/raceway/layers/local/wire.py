@@ -29,11 +29,13 @@ LENGTH_BYTES: Final = 4
 
 class Hello(Struct, array_like=True, tag=1):
     """Who I am. A process may have several members, which share ``process``: one for each event loop and one for
-    its threads. ``resumed``: I have had another broker, and what I say next I have said to it before."""
+    its threads. ``resumed``: I have had another broker, and what I say next I have said to it before. ``hears``: I read
+    all the time; the one of the threads does not, and is sent nothing but answers."""
 
     process: str
     version: int = VERSION
     resumed: bool = False
+    hears: bool = True
 
 
 class Beat(Struct, array_like=True, tag=2):
@@ -52,8 +54,9 @@ class Unsubscribe(Struct, array_like=True, tag=4):
 
 
 class Publish(Struct, array_like=True, tag=5):
-    """To a group. The broker sends the same frame on to every subscriber of other processes, and puts the message
-    into the channels that are members by name; ``expiry_s`` is for those."""
+    """To a group. The broker sends the same frame on to every member of other processes that subscribes, which hands it to
+    the channels of its own loop, and puts the message into the channels that are members by name; ``expiry_s`` is for
+    those."""
 
     n: int
     group: str
@@ -248,7 +251,9 @@ class Deliver(Struct, array_like=True, tag=44):
 
 
 class Asked(Struct, array_like=True, tag=45):
-    """Say ``Reply``: your ``count`` or ``members`` of ``group``; or ``join``, ``leave`` (``channel``) or ``flush``."""
+    """Say ``Reply``: ``count`` or ``members`` of ``group`` in your own loop (each member that subscribes is asked);
+    ``join`` or ``leave`` of ``channel``, which is in some loop of your process (one member is asked, as in
+    ``Deliver``); or ``flush`` (every member that hears)."""
 
     n: int
     what: str
