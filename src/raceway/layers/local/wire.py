@@ -30,7 +30,7 @@ LENGTH_BYTES: Final = 4
 class Hello(Struct, array_like=True, tag=1):
     """Who I am. A process may have several members, which share ``process``: one for each event loop and one for
     its threads. ``resumed``: I have had another broker, and what I say next I have said to it before. ``hears``: I read
-    all the time; the one of the threads does not, and is sent nothing but answers."""
+    all the time; the one of the threads does not: it is sent nothing but answers, and need not beat."""
 
     process: str
     version: int = VERSION
@@ -54,8 +54,8 @@ class Unsubscribe(Struct, array_like=True, tag=4):
 
 
 class Publish(Struct, array_like=True, tag=5):
-    """To a group. The broker sends the same frame on to every member of other processes that subscribes, which hands it to
-    the channels of its own loop, and puts the message into the channels that are members by name; ``expiry_s`` is for
+    """To a group. The broker sends the same frame on to every subscriber of other processes, which hands it to the
+    channels of its own loop, and puts the message into the channels that are members by name; ``expiry_s`` is for
     those."""
 
     n: int
