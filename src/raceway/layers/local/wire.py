@@ -29,17 +29,16 @@ LENGTH_BYTES: Final = 4
 
 class Hello(Struct, array_like=True, tag=1):
     """Who I am. A process may have several members, which share ``process``: one for each event loop and one for
-    its threads. ``resumed``: I have had another broker, and what I say next I have said to it before. ``hears``: I read
-    all the time; the one of the threads does not: it is sent nothing but answers, and need not beat."""
+    its threads. ``resumed``: I have had another broker, and what I say next I have said to it before."""
 
     process: str
     version: int = VERSION
     resumed: bool = False
-    hears: bool = True
 
 
 class Beat(Struct, array_like=True, tag=2):
-    """I am alive; said whenever a third of the lease has passed."""
+    """I am alive; said whenever a third of the lease has passed. Of a member that only asks and sends, as the one that
+    threads share, nothing has to be taken back: it need not beat."""
 
 
 class Subscribe(Struct, array_like=True, tag=3):
@@ -252,8 +251,8 @@ class Deliver(Struct, array_like=True, tag=44):
 
 class Asked(Struct, array_like=True, tag=45):
     """Say ``Reply``: ``count`` or ``members`` of ``group`` in your own loop (each member that subscribes is asked);
-    ``join`` or ``leave`` of ``channel``, which is in some loop of your process (one member is asked, as in
-    ``Deliver``); or ``flush`` (every member that hears)."""
+    ``join`` or ``leave`` of ``channel``, which your process owns (asked of the one that ``Deliver`` goes to); or
+    ``flush`` (asked of every member that owns or subscribes)."""
 
     n: int
     what: str
