@@ -74,6 +74,19 @@ def test_sigterm_finishes_the_request_and_refuses_new_connections(launch: Any, r
     assert "shutdown" in server.rest_of_stdout()
 
 
+def test_sigterm_answers_who_had_just_connected(launch: Any, raw: Any) -> None:
+    """The request was on its way; its client was sent an end with no answer."""
+    server = launch(*QUIET, "--drain-seconds", "8").ready()
+    new, silent = raw(server.port), raw(server.port)
+    server.signal(SIGTERM)
+    server.logged("SIGTERM")
+    new.send(request())
+    assert new.response().status == 200
+    new.closed()
+    silent.closed()
+    assert server.ended() == 0
+
+
 def test_sigterm_refuses_the_second_pipelined_request(launch: Any, raw: Any) -> None:
     server = launch(*QUIET, "--drain-seconds", "8").ready()
     client = raw(server.port)

@@ -17,6 +17,7 @@ from raceway.wire.http1 import Http1Reader
 from raceway.wire.limits import (
     BODY_AHEAD_BYTES,
     DISCARD_BYTES,
+    LAST_REQUEST_S,
     LINGER_BYTES,
     PIPELINED_EVENTS,
     REFUSED_AT_ONCE,
@@ -37,6 +38,7 @@ class HttpConnection(Connection):
         "counted_address",
         "discarded_bytes",
         "exchange",
+        "is_new",
         "mid_head",
         "pending",
         "read_paused",
@@ -51,6 +53,7 @@ class HttpConnection(Connection):
         self.pending: deque[HttpEvent] | None = None
         self.advancing = False
         self.closing = False  # nothing more is read or answered
+        self.is_new = True  # no request has been read, and none refused for a drain
         self.mid_head = False  # a request has begun to arrive
         self.read_paused = False
         self.discarded_bytes = 0
@@ -79,7 +82,7 @@ class HttpConnection(Connection):
             else:
                 self._refuse(*refusal, [(b"retry-after", b"5")])
         elif shared.draining:
-            self.close()
+            self.drain()
         else:
             self.expect_read(shared.limits.first_byte_timeout_s)
 
@@ -208,7 +211,7 @@ class HttpConnection(Connection):
             self._take(events)
 
     def _begin(self, request: Request) -> None:
-        self.mid_head = False
+        self.is_new = self.mid_head = False
         if request.upgrade is not None:
             upgrade = read_upgrade(request, compression=self.shared.config.ws_compression)
             if isinstance(upgrade, Refusal):
@@ -377,7 +380,10 @@ class HttpConnection(Connection):
         return self.exchange is not None and self.exchange.is_event_stream
 
     def drain(self) -> None:
-        if self.exchange is None:
-            self.close()
-        else:
+        if self.exchange is not None:
             self.exchange.ask_to_stop()
+        elif self.is_new:  # its request is probably on the way
+            self.is_new = False
+            self.expect_read(LAST_REQUEST_S)
+        else:
+            self.close()

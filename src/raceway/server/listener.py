@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import stat
+import sys
 from typing import Final
 
 from raceway.errors import ConfigurationError
@@ -25,6 +26,35 @@ def open_sockets(config: Config) -> list[socket.socket]:
     if config.uds is not None:
         return [_unix(config.uds)]
     return _tcp(config.host, config.port)
+
+
+def open_slots(config: Config, slots: int) -> list[list[socket.socket]]:
+    """What ``slots`` processes listen on: each has sockets of its own, over which Linux spreads connections.
+
+    Those of the first slot listen, so that no other server can have the port; the others are bound, and get
+    connections once somebody listens on them. All slots have the same list where they have to share one: with a
+    Unix socket, inherited ones, and on other systems. Raises as ``open_sockets``.
+    """
+    if config.fd or config.uds is not None or sys.platform != "linux":
+        return [open_sockets(config)] * slots
+    opened: list[list[socket.socket]] = []
+    try:
+        opened.append(_tcp(config.host, config.port, spread=True))
+        for _ in range(slots - 1):
+            opened.append([_beside(first) for first in opened[0]])
+    except OSError as error:
+        for sockets in opened:
+            close_sockets(sockets, None)
+        raise ConfigurationError(_why_not(config.host, config.port, error)) from None
+    return opened
+
+
+def _beside(first: socket.socket) -> socket.socket:
+    beside = socket.socket(first.family, first.type, first.proto)
+    _prepare(beside)
+    beside.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    beside.bind(first.getsockname())
+    return beside
 
 
 def close_sockets(sockets: list[socket.socket], uds: str | None) -> None:
@@ -75,7 +105,7 @@ def _unix(path: str) -> socket.socket:
     return opened
 
 
-def _tcp(host: str, port: int) -> list[socket.socket]:
+def _tcp(host: str, port: int, spread: bool = False) -> list[socket.socket]:
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
@@ -85,18 +115,35 @@ def _tcp(host: str, port: int) -> list[socket.socket]:
         opened = socket.socket(family, kind, protocol)
         sockets.append(opened)
         try:
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            _prepare(opened)
             if port == 0 and len(sockets) > 1:  # one port for all addresses of the host
                 address = (address[0], sockets[0].getsockname()[1], *address[2:])
             opened.bind(address)
+            if spread:
+                sockets[-1] = opened = _open_to_others(opened)
             opened.listen(BACKLOG)
-            opened.setblocking(False)
         except OSError as error:
             close_sockets(sockets, None)
             raise ConfigurationError(_why_not(host, port, error)) from None
     return sockets
+
+
+def _prepare(opened: socket.socket) -> None:
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if opened.family == socket.AF_INET6:
+        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    opened.setblocking(False)
+
+
+def _open_to_others(bound: socket.socket) -> socket.socket:
+    """The socket again, with others allowed beside it.
+
+    It was bound without that: with it, a second server of the same user would join in, and nobody would be told. The
+    new one is bound to a number and not to 0, so it keeps its port when it stops listening.
+    """
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    with bound:
+        return _beside(bound)
 
 
 def _why_not(host: str, port: int, error: OSError) -> str:

@@ -15,10 +15,15 @@ class OwnRecords(logging.StreamHandler):  # type: ignore[type-arg]
             super().emit(record)
 
 
-def show_records(level: str) -> None:
-    """Show records of ``level`` and above; only Raceway's: what others log is for them to configure."""
+def show_records(level: str, who: str = "") -> None:
+    """Show records of ``level`` and above; only Raceway's: what others log is for them to configure.
+
+    ``who`` stands before each text: which of several processes says it.
+    """
     handler = OwnRecords()
-    handler.setFormatter(logging.Formatter(FORMAT, "%Y-%m-%d %H:%M:%S"))
+    handler.setFormatter(
+        logging.Formatter(FORMAT.replace("%(message)s", f"{who}%(message)s"), "%Y-%m-%d %H:%M:%S")
+    )
     logger = logging.getLogger("raceway")
     logger.addHandler(handler)
     logger.setLevel(level.upper())

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 from raceway.errors import ConfigurationError
 from raceway.server.config import Config
@@ -52,6 +53,54 @@ def load_application(path: str) -> ASGIApplication:
     return found  # whether it is ASGI shows when it is called
 
 
+class Stop(NamedTuple):
+    """The server is to stop: within how many seconds, and who wants it."""
+
+    drain_s: float
+    why: str
+
+
+class Orders(Protocol):
+    """Who tells a server when to listen and when to stop: signals, or a supervisor. Called in the loop's thread."""
+
+    log_level: int
+    """Of the records about stopping."""
+
+    def attach(self, server: Server, stop: Callable[[Stop], None]) -> None:
+        """The loop runs: call ``stop`` there for each order to stop; the second one ends the drain time."""
+
+    async def loaded(self) -> None:
+        """The application is ready; return when the server may listen."""
+
+    def listening(self) -> None:
+        """Clients can connect."""
+
+
+class Signals:
+    """SIGTERM drains, SIGINT stops at once; ``ready`` is called once the server listens."""
+
+    log_level = logging.INFO
+
+    def __init__(self, ready: Callable[[Server], None] | None) -> None:
+        self._ready = ready
+
+    def attach(self, server: Server, stop: Callable[[Stop], None]) -> None:
+        self._server = server
+        loop = asyncio.get_running_loop()
+        for number, drain_s in ((signal.SIGTERM, server.config.drain_s), (signal.SIGINT, 0.0)):
+            loop.add_signal_handler(number, stop, Stop(drain_s, number.name))
+
+    async def loaded(self) -> None:
+        pass
+
+    def listening(self) -> None:
+        tls = bool(self._server.config.ssl_certfile)
+        for address in self._server.addresses:
+            logger.info("Serving on %s (stop with Ctrl-C).", describe(address, tls))
+        if self._ready is not None:
+            self._ready(self._server)
+
+
 def run(
     application: ASGIApplication | str,
     config: Config | None = None,
@@ -67,13 +116,18 @@ def run(
     """
     raise_file_limit()
     loaded = load_application(application) if isinstance(application, str) else application
+    run_server(Server(loaded, config), Signals(ready), leave_within_s)
+    return 0
+
+
+def run_server(server: Server, orders: Orders, leave_within_s: float | None = None) -> None:
+    """Run a loop for ``server`` until ``orders`` stop it; the rest as for ``run``."""
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve(Server(loaded, config), ready))
+        runner.run(_serve(server, orders))
         if leave_within_s is not None:
             watch = threading.Timer(leave_within_s, _leave)
             watch.daemon = True
             watch.start()
-    return 0
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -85,34 +139,33 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-async def _serve(server: Server, ready: Callable[[Server], None] | None) -> None:
+async def _serve(server: Server, orders: Orders) -> None:
     loop = asyncio.get_running_loop()
-    told: asyncio.Queue[signal.Signals] = asyncio.Queue()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.put_nowait, number)
-    starting = loop.create_task(server.start(), name="raceway-start")
-    early = loop.create_task(told.get(), name="raceway-early-signal")
+    told: asyncio.Queue[Stop] = asyncio.Queue()
+    orders.attach(server, told.put_nowait)
+    starting = loop.create_task(_start(server, orders), name="raceway-start")
+    early = loop.create_task(told.get(), name="raceway-early-stop")
     await asyncio.wait([starting, early], return_when="FIRST_COMPLETED")
     if not starting.done():
-        logger.info("%s: stopping before the application has started.", early.result().name)
+        logger.log(orders.log_level, "%s: stopping before the application has started.", early.result().why)
         starting.cancel()
         await asyncio.wait([starting], timeout=1.0)
         return
     starting.result()
-    for address in server.addresses:
-        logger.info(
-            "Serving on %s (stop with Ctrl-C).", describe(address, tls=bool(server.config.ssl_certfile))
-        )
-    if ready is not None:
-        ready(server)
-    number = await early
-    drain_s = server.config.drain_s if number is signal.SIGTERM else 0.0
-    logger.info("%s: stopping within %g s.", number.name, drain_s)
-    again = loop.create_task(told.get(), name="raceway-second-signal")
+    stop = await early
+    logger.log(orders.log_level, "%s: stopping within %g s.", stop.why, stop.drain_s)
+    again = loop.create_task(told.get(), name="raceway-second-stop")
     again.add_done_callback(lambda _: server.hurry())
-    await server.stop(drain_s)
+    await server.stop(stop.drain_s)
     again.cancel()
-    logger.info("Stopped.")
+    logger.log(orders.log_level, "Stopped.")
+
+
+async def _start(server: Server, orders: Orders) -> None:
+    await server.prepare()
+    await orders.loaded()
+    await server.listen()
+    orders.listening()
 
 
 def _leave() -> None:

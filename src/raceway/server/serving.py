@@ -6,6 +6,8 @@ import asyncio
 import logging
 import random
 import resource
+import socket
+import ssl
 from typing import Final, TypeAlias
 
 from asgiref.compatibility import guarantee_single_callable
@@ -42,14 +44,22 @@ class Server:
 
     ``await start()`` runs the application's lifespan start-up and listens; ``await stop()`` drains and shuts down.
     Raises ``ConfigurationError`` from ``start`` where something stands in the way. ``addresses`` says where it
-    listens, ``counters`` what happened to clients that broke limits.
+    listens, ``counters`` what happened to clients that broke limits. ``sockets`` are bound ones to listen on in place
+    of those that ``config`` names; the server closes them.
     """
 
-    def __init__(self, application: ASGIApplication, config: Config | None = None) -> None:
+    def __init__(
+        self,
+        application: ASGIApplication,
+        config: Config | None = None,
+        sockets: list[socket.socket] | None = None,
+    ) -> None:
         self.application: ASGIApplication = guarantee_single_callable(application)  # type: ignore[no-untyped-call]
         self.config = Config() if config is None else config
         self.addresses: list[Listening] = []
+        self._sockets: list[socket.socket] = [] if sockets is None else sockets
         self._listeners: list[asyncio.Server] = []
+        self._tls: ssl.SSLContext | None = None
         self._lifespan: Lifespan | None = None
         self._shared: Shared | None = None
         self._hurried = False
@@ -64,32 +74,50 @@ class Server:
         return 0 if self._shared is None else len(self._shared.connections)
 
     async def start(self) -> None:
+        await self.prepare()
+        await self.listen()
+
+    async def prepare(self) -> None:
+        """The first half of the start: bind, and run the application's lifespan start-up."""
         config = self.config
         loop = asyncio.get_running_loop()
-        tls = server_context(config.ssl_certfile, config.ssl_keyfile) if config.ssl_certfile else None
+        self._tls = server_context(config.ssl_certfile, config.ssl_keyfile) if config.ssl_certfile else None
         shared = Shared(self.application, config, loop, config.limits.connections or connections_allowed())
-        sockets = open_sockets(config)
+        self._sockets = self._sockets or open_sockets(config)
         self._lifespan = Lifespan(self.application)
         try:
             await self._lifespan.start()
         except BaseException:
             self._lifespan.abandon()
-            close_sockets(sockets, config.uds)
+            self._close_sockets()
             raise
+        self.addresses = [_address(opened.getsockname()) for opened in self._sockets]
         shared.state = self._lifespan.state
         shared.start_ticking()
         self._shared = shared
-        for opened in sockets:
-            self.addresses.append(_address(opened.getsockname()))
-            self._listeners.append(
-                await loop.create_server(
-                    lambda: HttpConnection(shared),
-                    sock=opened,
-                    backlog=BACKLOG,
-                    ssl=tls,
-                    ssl_handshake_timeout=config.limits.tls_handshake_timeout_s if tls else None,
-                )
+
+    async def listen(self) -> None:
+        """The second half: accept connections. Also what ends a pause (``pause_accepting``)."""
+        shared, tls = self._shared, self._tls
+        if shared is None or self._listeners:
+            return
+        loop = asyncio.get_running_loop()
+        self._listeners = [
+            await loop.create_server(
+                lambda: HttpConnection(shared),
+                sock=opened.dup(),  # a listener closes its own; ours stays for the next one
+                backlog=BACKLOG,
+                ssl=tls,
+                ssl_handshake_timeout=self.config.limits.tls_handshake_timeout_s if tls else None,
             )
+            for opened in self._sockets
+        ]
+
+    def pause_accepting(self) -> None:
+        """Leave new connections to other processes that listen on the same sockets, until ``listen``."""
+        for listener in self._listeners:
+            listener.close()
+        self._listeners = []
 
     async def stop(self, drain_s: float | None = None) -> None:
         """Refuse new connections, let requests finish, close sockets with 1012 spread over ``drain_s`` seconds.
@@ -102,9 +130,8 @@ class Server:
             return
         drain_s = self.config.drain_s if drain_s is None else drain_s
         shared.draining = True
-        for listener in self._listeners:
-            listener.close()
-        close_sockets([], self.config.uds)
+        self.pause_accepting()
+        self._close_sockets()
         try:
             await self._drain(shared, drain_s)
             await self._cut(shared)
@@ -113,6 +140,10 @@ class Server:
                 await self._lifespan.stop(LIFESPAN_STOP_S)
             shared.stop_ticking()
             self._shared = None
+
+    def _close_sockets(self) -> None:
+        close_sockets(self._sockets, self.config.uds)
+        self._sockets = []
 
     def hurry(self) -> None:
         """End the drain time of a stop that is under way; the rest of the stop takes the time that it needs."""

@@ -54,6 +54,9 @@ END_GRACE_S: Final = 1.0
 STREAM_STOP_S: Final = 1.0
 """What a streamed response may still say when the server stops and has told it so."""
 
+LAST_REQUEST_S: Final = 1.0
+"""How long a server that stops waits for the request of a client that had just connected."""
+
 SLOW_CLIENT_S: Final = 5.0
 """From telling a slow client to come back later (1013) to dropping it."""
 
