@@ -19,8 +19,11 @@ from benchmarks import (
     idle,
     join,
     load,
+    local,
+    presence,
     report,
     view,
+    workers,
 )
 from benchmarks.measure import Settings
 from benchmarks.servers import LOAD_CORE, SERVER_CORE
@@ -36,6 +39,9 @@ QUESTIONS = {
     "consumer-idle": consumer_idle,
     "view": view,
     "join": join,
+    "workers": workers,
+    "local": local,
+    "presence": presence,
 }
 
 

@@ -37,6 +37,8 @@ DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BUILD /
 
 if RACEWAY_IS_HERE:
     CHANNEL_LAYERS = {"default": {"BACKEND": "raceway.layers.memory.MemoryLayer"}}
+    if os.environ.get("BENCHMARKS_LAYER") == "local":
+        CHANNEL_LAYERS = {"default": {"BACKEND": "raceway.layers.local.LocalLayer"}}
 elif redis_port := os.environ.get("BENCHMARKS_REDIS_PORT"):
     CHANNEL_LAYERS = {
         "default": {

@@ -1,0 +1,141 @@
+"""What does the ``local`` layer add to a group message, and how much does its broker carry?"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report
+from benchmarks.measure import Figure, Settings, alternated, tree_cpu_s
+from benchmarks.servers import CONSUMERS, HERE, LOAD_CORE, SERVER_CORE, Server, pin
+
+LATENCY_MS = 1.0
+MESSAGES_PER_SECOND = 20_000
+PINGS = 2_000
+
+MEMORY = replace(CONSUMERS, name="memory, one process")
+LOCAL = replace(CONSUMERS, name="local, two processes")
+CONTENDERS = (MEMORY, LOCAL)
+PING, TAKEN, LISTENED, RATE = "ping", "take", "listen", "rate"
+
+
+def answer(settings: Settings) -> str:
+    """Measure, and answer in Markdown."""
+
+    def once(server: Server) -> dict[str, Figure]:
+        if server is MEMORY:
+            return {PING: Figure(_one_way_us(_run("memory", "ping", f"{PINGS}")))}
+        with tempfile.TemporaryDirectory(prefix="rw") as folder:
+            path = f"{folder}/broker.sock"
+            with _member(path, "broker") as broker:
+                with _member(path, "echo"):
+                    figures = {PING: Figure(_one_way_us(_run(path, "ping", f"{PINGS}", core=LOAD_CORE)))}
+                for role in (TAKEN, LISTENED):
+                    with _member(path, role, core=LOAD_CORE):
+                        cpu_s = tree_cpu_s(broker.pid)
+                        sent = _run(path, "send", f"{settings.seconds * 2}", core=LOAD_CORE)
+                        cpu_s = tree_cpu_s(broker.pid) - cpu_s
+                        figures[role] = Figure(cpu_s / sent["sent"] * 1e6)
+                        figures[f"{role} {RATE}"] = Figure(sent["sent"] / sent["wall_s"])
+        return figures
+
+    results = alternated(CONTENDERS, settings, once)
+    memory_us, local_us = (results.median(server.name, PING) for server in CONTENDERS)
+    targets = [
+        report.Target(
+            "ms that a group message takes longer to another process",
+            (local_us - memory_us) / 1e3,
+            LATENCY_MS,
+        )
+    ]
+    targets += [
+        report.Target(
+            f"CPU µs of the broker per named message, {what}",
+            results.median(LOCAL.name, role),
+            1e6 / MESSAGES_PER_SECOND,
+        )
+        for role, what in ((TAKEN, "taken with receive()"), (LISTENED, "handed to who has it open"))
+    ]
+    rows = [
+        ["group message, one way, µs (median)", report.number(memory_us), report.number(local_us)],
+        *(
+            [f"named messages, {role}: broker's CPU µs", "-", report.number(results.median(LOCAL.name, role))]
+            for role in (TAKEN, LISTENED)
+        ),
+        *(
+            [
+                f"named messages, {role}: per second, sender and receiver on one core",
+                "-",
+                report.number(results.median(LOCAL.name, f"{role} {RATE}")),
+            ]
+            for role in (TAKEN, LISTENED)
+        ),
+    ]
+    head = ["what", *(server.name for server in CONTENDERS)]
+    return "\n".join(map(str, targets)) + f"\n\n{report.table(head, rows)}"
+
+
+def _one_way_us(round_trips_us: list[float]) -> float:
+    return statistics.median(round_trips_us[len(round_trips_us) // 10 :]) / 2 if round_trips_us else math.nan
+
+
+def _command(path: str, role: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.member", path, role, *arguments]
+
+
+def _run(path: str, role: str, *arguments: str, core: int = SERVER_CORE) -> Any:
+    """What a member prints that does its work and ends."""
+    done = subprocess.run(
+        _command(path, role, *arguments),
+        cwd=HERE.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=pin(core),
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:].strip())
+    return json.loads(done.stdout)
+
+
+@contextmanager
+def _member(path: str, role: str, core: int = SERVER_CORE) -> Iterator[subprocess.Popen[str]]:
+    """A member that works until it is told to end."""
+    process = subprocess.Popen(
+        _command(path, role),
+        cwd=HERE.parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=pin(core),
+    )
+    assert process.stdout is not None
+    try:
+        if json.loads(process.stdout.readline() or "null") != "ready":
+            raise RuntimeError(f"{role} did not start")
+        yield process
+    finally:
+        process.communicate(timeout=10)
+
+
+def run_member(path: str, role: str, *arguments: str) -> Any:
+    """One member on the server's core; for other questions."""
+    return _run(path, role, *arguments)
+
+
+@contextmanager
+def broker() -> Iterator[tuple[Path, subprocess.Popen[str]]]:
+    """A broker in a folder of its own; for other questions."""
+    with tempfile.TemporaryDirectory(prefix="rw") as folder:
+        path = Path(folder, "broker.sock")
+        with _member(str(path), "broker") as process:
+            yield path, process
