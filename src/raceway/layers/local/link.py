@@ -1,0 +1,586 @@
+"""The connections of a process to the broker: one for each event loop, and one for all threads that have none."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import select
+import socket
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from raceway.errors import LayerUnavailable
+from raceway.layers.local.member import (
+    CONNECT_S,
+    Connect,
+    Drop,
+    Effect,
+    Member,
+    Missed,
+    NoBroker,
+    Settled,
+    Short,
+    refusal,
+)
+from raceway.layers.local.place import is_same_user
+from raceway.layers.local.wire import (
+    Answer,
+    Asked,
+    BrokenFrame,
+    Changed,
+    Deliver,
+    FrameReader,
+    FromMember,
+    Hello,
+    Publish,
+    Refused,
+    Take,
+    Taken,
+    decode_from_broker,
+    encode,
+)
+
+logger = logging.getLogger("raceway.layers")
+
+LINK_BUFFER_BYTES: Final = 16 * 1024 * 1024
+"""What may wait for a broker that is slow to read; who awaits a send then waits for room."""
+
+READ_BYTES: Final = 256 * 1024
+
+SYNC_S: Final = 5.0
+"""How long a thread waits for the broker."""
+
+SYNC_RETRY_S: Final = 0.02
+"""A thread that had a broker looks so often for the next one, for ``CONNECT_S``."""
+
+
+class Ears(Protocol):
+    """Whoever hears what comes through a link; in the loop's thread."""
+
+    def publish(self, frame: Publish) -> None: ...
+    def deliver(self, frame: Deliver) -> None: ...
+    def asked(self, frame: Asked) -> None: ...
+    def changed(self, frame: Changed) -> None: ...
+    def missed(self, reason: str) -> None: ...
+
+
+def connect(path: Path) -> socket.socket:
+    """A connection to the broker of this user at ``path``. Raises ``OSError``."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.setblocking(False)  # a Unix socket connects at once, or not at all
+        connection.connect(str(path))
+        if not is_same_user(connection):
+            raise PermissionError(f"The process that listens at {path} belongs to another user.")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+class Link:
+    """A loop's connection to the broker; all methods belong to the loop's thread.
+
+    What is said in one pass of the loop is written at its end, at once. A file descriptor and not a socket object is
+    kept, which is closed once: by ``close``, with this object, or when the process ends.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, path: Path, process: str, ears: Ears) -> None:
+        self.path = path
+        self.member: Member[asyncio.Future[Any]] = Member(process, str(path), random.random, time.monotonic())
+        self.dropped_count = 0
+        """Messages that found ``LINK_BUFFER_BYTES`` of others waiting, and whose sender did not."""
+        self._loop = loop
+        self._ears = ears
+        self._is_closed = False
+        self._fd = -1
+        self._close_fd: weakref.finalize[Any, Any] | None = None
+        self._reader = FrameReader()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at: float | None = None
+        # Outgoing: pieces of this pass, then what the kernel did not take
+        self._pieces: list[bytes] = []
+        self._rest = b""
+        self._is_flush_due = False
+        self._is_waiting_to_write = False
+        self.said_bytes = 0
+        self._written_bytes = 0
+        self._writers: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    # Asking and saying
+
+    @property
+    def is_up(self) -> bool:
+        return self._fd >= 0
+
+    def find(self) -> bool:
+        """Whether there is a broker; looks for one if not, which costs little."""
+        if self._fd < 0 and not self._is_closed:
+            self._connect()
+        return self._fd >= 0
+
+    def ask(self, make: Callable[[int], FromMember]) -> tuple[int, asyncio.Future[Any]]:
+        """Make a request: its number, and its answer. Raises ``LayerUnavailable``."""
+        self.find()
+        future: asyncio.Future[Any] = self._loop.create_future()
+        n = self.member.ask(make, future, time.monotonic())
+        self.follow()
+        return n, future
+
+    def publish(self, publish: Publish) -> Awaitable[None]:
+        """Say it; awaiting waits until it is with the kernel. There has to be a broker."""
+        encoded = encode(publish)
+        if self.said_bytes - self._written_bytes + len(encoded) > LINK_BUFFER_BYTES:
+            return WhenThereIsRoom(self, encoded)
+        self.write(encoded)
+        return Written(self, self.said_bytes)
+
+    def say(self, frame: FromMember) -> Awaitable[None]:
+        """The same for a frame that is never dropped."""
+        self.write(encode(frame))
+        return Written(self, self.said_bytes)
+
+    def subscribe(self, group: str) -> None:
+        self.find()
+        self.member.subscribe(group, time.monotonic())
+        self.follow()
+
+    def unsubscribe(self, group: str) -> None:
+        self.do(self.member.unsubscribe(group))
+        self.follow()
+
+    def subscribed(self, group: str) -> asyncio.Future[Any] | None:
+        """Waits until nothing that is sent to the group from now on is missed; ``None`` if that is so."""
+        if not self.member.must_wait(group):
+            return None
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self.member.wait(group, future)
+        return future
+
+    def own(self) -> None:
+        self.find()
+        self.member.own()
+        self.follow()
+
+    def listen(self, channel: str) -> None:
+        self.find()
+        self.member.listen(channel)
+        self.follow()
+
+    def unlisten(self, channel: str) -> None:
+        self.member.unlisten(channel)
+        self.follow()
+
+    def take(self, channel: str) -> tuple[int, asyncio.Future[Any]]:
+        return self.ask(lambda n: Take(n, channel))
+
+    def cancel(self, take: int) -> None:
+        self.member.cancel(take)
+        self.flush()
+
+    def give_back(self, taken: Taken) -> None:
+        self.member.give_back(taken)
+        self.flush()
+
+    def enter(
+        self, presence: str, key: str, channel: str, meta: dict[str, Any], grace_s: float
+    ) -> asyncio.Future[Any] | None:
+        self.find()
+        future: asyncio.Future[Any] = self._loop.create_future()
+        waits = self.member.enter(presence, key, channel, meta, grace_s, future, time.monotonic())
+        self.follow()
+        return future if waits else None
+
+    def exit(self, presence: str | None, channel: str) -> None:
+        self.member.exit(presence, channel)
+        self.follow()
+
+    def follow(self) -> None:
+        """Write what the member has said, and heed its deadline."""
+        if self.member.said:
+            for frame in self.member.take_said():
+                self.write(encode(frame))
+        self._arm()
+
+    def do(self, effects: list[Effect[asyncio.Future[Any]]]) -> None:
+        for effect in effects:
+            if isinstance(effect, Settled):
+                settle(effect)
+            elif isinstance(effect, Missed):
+                self._ears.missed(effect.reason)
+            elif isinstance(effect, Connect):
+                self._connect()
+            elif isinstance(effect, Drop):
+                self._lose(effect.why)
+            elif isinstance(effect, Short):
+                tell_short(effect.missing)
+
+    def count_dropped(self) -> None:
+        self.dropped_count += 1
+        if self.dropped_count == 1:
+            logger.error(
+                "The broker at %s is too slow: %d MiB wait for it, so a message that nobody waits for is dropped, and "
+                "further ones are. Await what you send.",
+                self.path,
+                LINK_BUFFER_BYTES // 2**20,
+            )
+
+    # The connection
+
+    def _connect(self) -> None:
+        try:
+            connection = connect(self.path)
+        except OSError:
+            self.member.refused(time.monotonic())
+            self._arm()
+            return
+        self._fd = fd = connection.detach()
+        self._close_fd = weakref.finalize(self, os.close, fd)
+        self._reader = FrameReader()
+        self._loop.add_reader(fd, self._readable)
+        self.member.connected(time.monotonic())
+        self.follow()
+
+    def _lose(self, why: str) -> None:
+        """The connection has ended."""
+        if self._fd < 0:
+            return
+        self._disconnect()
+        if self.member.broker is not None:
+            logger.warning("%s. Trying again.", why)
+        self.do(self.member.lost(why, time.monotonic()))
+        self._arm()
+
+    def _disconnect(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            self._loop.remove_reader(fd)
+            self._loop.remove_writer(fd)
+            self._let_go()
+        self._is_waiting_to_write = False
+        self._pieces.clear()
+        self._rest = b""
+        self._written_bytes = self.said_bytes
+        self._tell_writers()
+
+    def _let_go(self) -> None:
+        if self._close_fd is not None:
+            self._close_fd()
+
+    def close(self) -> None:
+        """End the connection for good, once what was said is written, if the kernel takes it."""
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._fd >= 0 and not self._is_waiting_to_write:
+            self._flush()
+        self._disconnect()
+
+    def forsake(self) -> None:
+        """Close the file descriptor without the loop, which has ended, or is the parent process's."""
+        self._is_closed = True
+        self._fd = -1
+        self._let_go()
+
+    # Time
+
+    def _arm(self) -> None:
+        deadline = None if self._is_closed else self.member.deadline
+        if deadline == self._timer_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = deadline
+        if deadline is None:
+            self._timer = None
+        else:
+            self._timer = self._loop.call_later(max(0.0, deadline - time.monotonic()), self._wake)
+
+    def _wake(self) -> None:
+        self._timer = self._timer_at = None
+        self.do(self.member.wake(time.monotonic()))
+        self.follow()
+
+    # Reading
+
+    def _readable(self) -> None:
+        try:
+            data = os.read(self._fd, READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._lose(f"The connection to the broker at {self.path} failed ({error.strerror})")
+            return
+        if not data:
+            self._lose(f"The broker at {self.path} has ended the connection")
+            return
+        try:
+            for body in self._reader.feed(data):
+                self._hear(body)
+        except BrokenFrame as error:
+            self._lose(str(error))
+        else:
+            self.follow()
+
+    def _hear(self, body: bytes) -> None:
+        frame = decode_from_broker(body)
+        if isinstance(frame, Publish):
+            self._guard(self._ears.publish, frame)
+        elif isinstance(frame, Answer | Refused | Taken):
+            self.do(self.member.answer(frame))
+        elif isinstance(frame, Deliver):
+            self._guard(self._ears.deliver, frame)
+        elif isinstance(frame, Asked):
+            self._guard(self._ears.asked, frame)
+        elif isinstance(frame, Changed):
+            self._guard(self._ears.changed, frame)
+        else:
+            self.member.welcome(frame, time.monotonic())
+
+    def _guard(self, ear: Callable[[Any], None], frame: Any) -> None:
+        """One message that cannot be handed over must not take the next with it."""
+        try:
+            ear(frame)
+        except Exception:
+            logger.exception("A %s from the broker could not be handed over.", type(frame).__name__)
+
+    # Writing
+
+    def write(self, encoded: bytes) -> None:
+        if self._fd < 0:
+            return
+        self._pieces.append(encoded)
+        self.said_bytes += len(encoded)
+        if not self._is_flush_due and not self._is_waiting_to_write:
+            self._is_flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def flush(self) -> None:
+        """Write now, and not at the end of the pass: the loop may be about to end."""
+        self.follow()
+        if not self._is_waiting_to_write:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._is_flush_due = False
+        if self._fd < 0 or not (self._pieces or self._rest):
+            return
+        data = (
+            b"".join((self._rest, *self._pieces)) if self._rest or len(self._pieces) > 1 else self._pieces[0]
+        )
+        self._pieces.clear()
+        self._rest = b""
+        try:
+            written = os.write(self._fd, data)
+        except (BlockingIOError, InterruptedError):
+            written = 0
+        except OSError as error:
+            self._lose(f"The connection to the broker at {self.path} failed ({error.strerror})")
+            return
+        self._written_bytes += written
+        if written < len(data):
+            self._rest = data[written:]
+            if not self._is_waiting_to_write:
+                self._is_waiting_to_write = True
+                self._loop.add_writer(self._fd, self._flush)
+        elif self._is_waiting_to_write:
+            self._is_waiting_to_write = False
+            self._loop.remove_writer(self._fd)
+        self._tell_writers()
+
+    def written(self, position: int) -> asyncio.Future[None] | None:
+        """Waits until what stood at ``position`` is with the kernel; ``None`` if it is, or never will be."""
+        if position <= self._written_bytes or self._is_closed:
+            return None
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._writers.append((position, future))
+        return future
+
+    def room(self, size: int) -> asyncio.Future[None] | None:
+        """Waits until there may be room for ``size`` bytes; ``None`` if there is."""
+        waiting = self.said_bytes - self._written_bytes
+        return None if waiting + size <= LINK_BUFFER_BYTES or not waiting else self.written(self.said_bytes)
+
+    def _tell_writers(self) -> None:
+        writers = self._writers
+        while writers and writers[0][0] <= self._written_bytes:
+            _, future = writers.popleft()
+            if not future.done():
+                future.set_result(None)
+
+
+class Written:
+    """Awaiting it waits until what was said is with the kernel."""
+
+    __slots__ = ("_link", "_position")
+
+    def __init__(self, link: Link, position: int) -> None:
+        self._link = link
+        self._position = position
+
+    def __await__(self) -> Generator[Any, None, None]:
+        waiting = self._link.written(self._position)
+        if waiting is not None:
+            yield from waiting.__await__()
+
+
+class WhenThereIsRoom:
+    """A message above the bound: who awaits it waits for room, and if nobody does it is dropped, and counted."""
+
+    __slots__ = ("_encoded", "_link")
+
+    def __init__(self, link: Link, encoded: bytes) -> None:
+        self._link = link
+        self._encoded: bytes | None = encoded
+
+    def __await__(self) -> Generator[Any, None, None]:
+        encoded, self._encoded = self._encoded, None
+        if encoded is None:
+            return
+        while (room := self._link.room(len(encoded))) is not None:
+            yield from room.__await__()
+        self._link.write(encoded)
+        yield from Written(self._link, self._link.said_bytes).__await__()
+
+    def __del__(self) -> None:
+        if self._encoded is not None:
+            self._link.count_dropped()
+
+
+def settle(settled: Settled[asyncio.Future[Any]]) -> None:
+    future = settled.waiter
+    if future.done():
+        return
+    if settled.error is None:
+        future.set_result(settled.value)
+    else:
+        future.set_exception(settled.error)
+
+
+def tell_short(missing: int) -> None:
+    logger.warning("%d processes did not answer the broker in time: what was asked lacks them.", missing)
+
+
+class ThreadLink:
+    """The connection of all threads that have no event loop: request and answer, one thread after another."""
+
+    def __init__(self, path: Path, process: str) -> None:
+        self.path = path
+        self._process = process
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._close_socket: weakref.finalize[Any, Any] | None = None
+        self._reader = FrameReader()
+        self._bodies: deque[bytes] = deque()
+        self._last_n = 0
+        self._has_had_one = False
+
+    def ask(self, make: Callable[[int], FromMember], *, patient: bool = True) -> Any:
+        """The answer to a request. Raises what the broker refuses with, and ``LayerUnavailable``.
+
+        ``patient``: if there was a broker, wait a moment for the next one. A request that was written is never
+        written again.
+        """
+        if not self._lock.acquire(timeout=SYNC_S):
+            raise LayerUnavailable(
+                f"The broker at {self.path} is too slow: other threads wait for its answers."
+            )
+        try:
+            connection = self._connected(patient)
+            self._last_n += 1
+            frame = make(self._last_n)
+            encoded = encode(frame)
+            try:
+                connection.settimeout(SYNC_S)
+                connection.sendall(encoded)
+                answer = self._answer(connection, self._last_n)
+            except (OSError, BrokenFrame) as error:
+                self._end()
+                raise LayerUnavailable(
+                    f"The broker at {self.path} ended, or did not answer for {SYNC_S:.0f} s, so whether it has done "
+                    f"what it was asked for is not known ({error})."
+                ) from None
+            except BaseException:
+                self._end()  # an answer may come that nobody waits for
+                raise
+        finally:
+            self._lock.release()
+        if isinstance(answer, Refused):
+            raise refusal(frame, answer)
+        if answer.missing:
+            tell_short(answer.missing)
+        return answer.value
+
+    def _connected(self, patient: bool) -> socket.socket:
+        """The connection, made anew if it has ended."""
+        if self._socket is not None:
+            if not has_something_to_read(self._socket):
+                return self._socket
+            self._end()
+        until = time.monotonic() + (CONNECT_S if patient and self._has_had_one else 0.0)
+        while True:
+            try:
+                connection = connect(self.path)
+                break
+            except OSError as error:
+                if time.monotonic() >= until:
+                    raise NoBroker(self.path) from error
+            time.sleep(SYNC_RETRY_S)
+        self._socket = connection
+        self._close_socket = weakref.finalize(self, connection.close)
+        self._reader = FrameReader()
+        self._bodies.clear()
+        connection.settimeout(SYNC_S)
+        try:
+            connection.sendall(encode(Hello(self._process, resumed=self._has_had_one)))
+        except OSError as error:
+            self._end()
+            raise NoBroker(self.path) from error
+        self._has_had_one = True
+        return connection
+
+    def _answer(self, connection: socket.socket, n: int) -> Answer | Refused:
+        until = time.monotonic() + SYNC_S
+        while True:
+            while self._bodies:
+                frame = decode_from_broker(self._bodies.popleft())
+                if isinstance(frame, Answer | Refused) and frame.n == n:
+                    return frame
+            left_s = until - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError("timed out")
+            connection.settimeout(left_s)
+            data = connection.recv(READ_BYTES)
+            if not data:
+                raise ConnectionError("it has ended the connection")
+            self._bodies.extend(self._reader.feed(data))
+
+    def _end(self) -> None:
+        self._socket = None
+        if self._close_socket is not None:
+            self._close_socket()
+
+    def close(self) -> None:
+        with self._lock:
+            self._end()
+
+    def forsake(self) -> None:
+        """Close the socket without the lock, which a thread of the parent process may hold for ever."""
+        self._end()
+
+
+def has_something_to_read(connection: socket.socket) -> bool:
+    """Between requests that can only be the end of the connection, or an answer that came too late."""
+    with suppress(OSError, ValueError):
+        poll = select.poll()
+        poll.register(connection, select.POLLIN)
+        return bool(poll.poll(0))
+    return True
