@@ -16,6 +16,7 @@ from raceway.errors import ConfigurationError
 from raceway.reload import INHERITED, serve_with_reload
 from raceway.server import Config, run
 from raceway.server.records import show_records
+from raceway.supervisor import INHERITED_WORKER, Inherited, supervise, work
 from raceway.wire.limits import Limits
 
 LEAVE_S = 2.0
@@ -89,6 +90,12 @@ def cli() -> None:
 @click.option(
     "--ssl-keyfile", metavar="PATH", help="TLS private key (PEM), if not in the certificate's file."
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Serve in N processes under a supervisor; without it in this one.",
+)
 @click.option("--reload", is_flag=True, help="Restart when a Python file below this directory changes.")
 @click.option(
     "--root-path", default="", metavar="PATH", help="Where the application is mounted, such as /app."
@@ -129,15 +136,24 @@ def cli() -> None:
     help="Agree to permessage-deflate.",
 )
 @limit_options
-def serve(application: str, reload: bool, log_level: str, **options: Any) -> None:
+def serve(application: str, workers: int | None, reload: bool, log_level: str, **options: Any) -> None:
     """Serve an ASGI application.
 
     MODULE:ATTRIBUTE names it, for instance project.asgi:application. Sizes are bytes and times are seconds. Every
     option can also be set in the environment (--drain-seconds as RACEWAY_DRAIN_SECONDS) or in a file (--config).
     """
-    show_records(log_level)
+    told = os.environ.get(INHERITED_WORKER)
+    worker = None if told is None else Inherited.read(told)
+    show_records(log_level, "" if worker is None else f"worker {worker.slot}: ")
+    if workers is not None and reload:
+        raise ConfigurationError("--reload restarts one process: leave --workers out while you develop.")
     limits = {limit.name: options.pop(limit.name) for limit in dataclasses.fields(Limits)}
     config = Config(limits=Limits(**limits), **options)
+    if worker is not None:
+        config = dataclasses.replace(config, uds=None, fd=())
+        sys.exit(work(application, config, worker, LEAVE_S))
+    if workers is not None:
+        sys.exit(supervise(config, workers))
     inherited = os.environ.get(INHERITED)
     if inherited is not None:  # we are the child of a reloader, which has opened the sockets
         config = dataclasses.replace(config, uds=None, fd=tuple(map(int, inherited.split(","))))

@@ -91,7 +91,7 @@ class Server:
             self._lifespan.abandon()
             self._close_sockets()
             raise
-        self.addresses = [_address(opened.getsockname()) for opened in self._sockets]
+        self.addresses = [listening_address(opened) for opened in self._sockets]
         shared.state = self._lifespan.state
         shared.start_ticking()
         self._shared = shared
@@ -207,7 +207,9 @@ def connections_allowed() -> int:
     return max(soft - SPARE_FILES, soft // 2)
 
 
-def _address(name: object) -> Listening:
+def listening_address(opened: socket.socket) -> Listening:
+    """Where a socket listens."""
+    name: object = opened.getsockname()
     if isinstance(name, tuple):
         return name[0], name[1]
     return name.decode() if isinstance(name, bytes) else str(name)
