@@ -333,6 +333,7 @@ class Supervision:
             if slot.starting is not None:
                 self._let_go(slot.starting, 0.0, now, effects)
             slot.serving = slot.starting = None
+            slot.give_up = inf
 
     def _hurry(self, within_s: float, now: float, effects: list[Effect]) -> None:
         for worker, kill_at in self.leaving.items():
