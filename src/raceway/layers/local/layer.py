@@ -365,8 +365,7 @@ class LocalLayer(MemoryLayer):
         self, presence: str, key: str, channel: str, meta: dict[str, Any], grace_s: float
     ) -> Awaitable[None]:
         part = self._local_part_of(channel)
-        waiting = None if part is None else part.link.enter(presence, key, channel, meta, grace_s)
-        return DONE if waiting is None else waiting
+        return DONE if part is None else part.link.enter(presence, key, channel, meta, grace_s)
 
     def start_exit(self, presence: str, channel: str) -> Awaitable[None]:
         part = self._local_part_of(channel)

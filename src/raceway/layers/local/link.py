@@ -192,15 +192,15 @@ class Link:
 
     def enter(
         self, presence: str, key: str, channel: str, meta: dict[str, Any], grace_s: float
-    ) -> asyncio.Future[Any] | None:
+    ) -> asyncio.Future[Any]:
         self.find()
         future: asyncio.Future[Any] = self._loop.create_future()
-        waits = self.member.enter(presence, key, channel, meta, grace_s, future, time.monotonic())
+        self.do(self.member.enter(presence, key, channel, meta, grace_s, future, time.monotonic()))
         self.follow()
-        return future if waits else None
+        return future
 
     def exit(self, presence: str | None, channel: str) -> None:
-        self.member.exit(presence, channel)
+        self.do(self.member.exit(presence, channel))
         self.follow()
 
     def follow(self) -> None:

@@ -345,29 +345,34 @@ class Member(Generic[Waiter]):
         grace_s: float,
         waiter: Waiter,
         now: float,
-    ) -> bool:
-        """``False`` if nobody needs to wait: there is no broker, and the next one will hear of it."""
+    ) -> list[Effect[Waiter]]:
+        """Let a channel be there, or be there with other metadata; ``waiter`` is settled when others can see it."""
         n = self._number()
-        frame = Enter(n, presence, key, channel, meta, grace_s)
-        self._entries.setdefault(channel, {})[presence] = frame
-        self._say(frame)
+        entries = self._entries.setdefault(channel, {})
+        effects = self._replaced(entries.get(presence))
+        entries[presence] = frame = Enter(n, presence, key, channel, meta, grace_s)
         if self.is_up or not self._has_given_up:
             self._asks[n] = Ask(frame, waiter, now)
-            return True
-        return False
+        else:  # the next broker hears of it
+            effects.append(Settled(waiter))
+        self._say(frame)
+        return effects
 
-    def exit(self, presence: str | None, channel: str) -> None:
+    def exit(self, presence: str | None, channel: str) -> list[Effect[Waiter]]:
         """End one presence of a channel, or all."""
-        entries = self._entries.get(channel)
-        if entries is None:
-            return
-        if presence is None:
-            entries.clear()
-        else:
-            entries.pop(presence, None)
-        if not entries:
-            del self._entries[channel]
-        self._say(Exit(0, presence, channel))
+        entries = self._entries.get(channel, {})
+        ended = [one for one in (presence,) if one in entries] if presence is not None else list(entries)
+        effects = [effect for one in ended for effect in self._replaced(entries.pop(one))]
+        if ended:
+            if not entries:
+                del self._entries[channel]
+            self._say(Exit(0, presence, channel))
+        return effects
+
+    def _replaced(self, entry: Enter | None) -> list[Effect[Waiter]]:
+        """Nobody will say this again, so nobody may go on waiting for its answer."""
+        ask = None if entry is None else self._asks.pop(entry.n, None)
+        return [] if ask is None else [Settled(ask.waiter)]
 
     def _subscribe(self, groups: list[str], now: float) -> int:
         n = self._number()
