@@ -216,12 +216,9 @@ class Serving:
 
     async def _close_connections(self) -> None:
         self._flush()
-        for end in (
-            asyncio.Transport.close,
-            asyncio.Transport.abort,
-        ):  # the second for those that do not read
+        for end in ("close", "abort"):  # the second is for those that do not read
             for connection in list(self._connections.values()):
-                end(connection.transport)
+                getattr(connection.transport, end)()
             for _ in range(CLOSING_PASSES):
                 await asyncio.sleep(0)
         if self._timer is not None:
