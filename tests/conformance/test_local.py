@@ -71,6 +71,11 @@ class Spread(LocalLayer):
             else await super().receive(channel)
         )
 
+    def tell_gap(self, reason: str) -> None:
+        super().tell_gap(reason)
+        for other in self.others:
+            other.tell_gap(reason)
+
     async def aclose(self) -> None:
         await super().aclose()
         for other in self.others:

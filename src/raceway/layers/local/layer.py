@@ -475,9 +475,8 @@ class LocalLayer(MemoryLayer):
         self._numbers = count(1)
         self._thread_link.forsake()
         self._thread_link = ThreadLink(self.path, self._process)
-        if self._host is not None:
+        if self._host is not None:  # which forgets itself
             self._stop_host.detach()
-            self._host.forsake()
             self._host = None
 
 
