@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from raceway.layers.local.wire import (
     LENGTH_BYTES,
@@ -16,9 +16,12 @@ from raceway.layers.local.wire import (
     Beat,
     BrokenFrame,
     Cancel,
+    Changed,
     Count,
     Deliver,
     DiscardNamed,
+    Enter,
+    Exit,
     Figures,
     Flush,
     FromBroker,
@@ -31,6 +34,8 @@ from raceway.layers.local.wire import (
     Publish,
     Refused,
     Reply,
+    Roll,
+    RollCount,
     Send,
     Subscribe,
     Take,
@@ -42,13 +47,18 @@ from raceway.layers.local.wire import (
     encode,
 )
 from raceway.layers.queues import NamedMembers, Queues
-from raceway.layers.spec import non_local_name
+from raceway.layers.roster import Change, Roster, presence_group
+from raceway.layers.roster import Effect as RosterEffect
+from raceway.layers.spec import encode_event, non_local_name, pack
 
 ASK_S: Final = 1.0
 """How long the processes that are asked something have for their answers."""
 
 LOOKS: Final = 6
 """How often in a lease the broker looks for members that have gone silent."""
+
+SETTLE_S: Final = 1.0
+"""How long a new broker that follows another lets members say who is there, before it says so itself."""
 
 _OWNED = re.compile(r".*\.([0-9a-f]{16})!")
 """The name of a channel that a process owns, and that process (``ChannelLayer.new_channel_name``)."""
@@ -67,7 +77,18 @@ Effect: TypeAlias = tuple[int, bytes | Drop]
 class Member:
     """One connection, and all that has to be taken back when it ends."""
 
-    __slots__ = ("asked", "asks", "groups", "heard_at", "id", "listens", "must_beat", "process", "takes")
+    __slots__ = (
+        "asked",
+        "asks",
+        "groups",
+        "has_resumed",
+        "heard_at",
+        "id",
+        "listens",
+        "must_beat",
+        "process",
+        "takes",
+    )
 
     def __init__(self, member_id: int, now: float) -> None:
         self.id = member_id
@@ -76,6 +97,8 @@ class Member:
         self.heard_at = now
         self.must_beat = True
         """Its silence is its end: it has not greeted yet, or holds something that others are kept from by it."""
+        self.has_resumed = False
+        """It had another broker before this one."""
         self.groups: set[str] = set()
         self.listens: set[str] = set()
         self.takes: dict[int, str] = {}
@@ -124,6 +147,11 @@ class Broker:
         self._asks: OrderedDict[int, Ask] = OrderedDict()
         """The first to end comes first."""
         self._last_ask = 0
+        self._roster = Roster()
+        """Who is there; a connection's owner is the number of its member."""
+        self._settled_at = now + SETTLE_S
+        self._has_resumed = False
+        self._unsettled: list[tuple[Member, Roll | RollCount]] = []
         self._look_at = now
         self._out: list[Effect] = []
 
@@ -169,18 +197,27 @@ class Broker:
     @property
     def deadline(self) -> float | None:
         """When to call ``wake``; never, if it is ``None``."""
-        if not self._members:
-            return None
-        if self._asks:
-            return min(self._look_at, next(iter(self._asks.values())).deadline)
-        return self._look_at
+        deadline = self._roster.deadline
+        if self._members and (deadline is None or self._look_at < deadline):
+            deadline = self._look_at
+        if self._asks and deadline is not None:
+            deadline = min(deadline, next(iter(self._asks.values())).deadline)
+        if self._unsettled and deadline is not None:
+            deadline = min(deadline, self._settled_at)
+        return deadline
 
     def wake(self, now: float) -> list[Effect]:
         """The deadline may have passed."""
         while self._asks and next(iter(self._asks.values())).deadline <= now:
             self._finish(next(iter(self._asks)))
+        if self._unsettled and now >= self._settled_at:
+            unsettled, self._unsettled = self._unsettled, []
+            for member, frame in unsettled:
+                self._roll(member, frame, now)
         if self._members and now >= self._look_at:
             self._look(now)
+        if self._roster.deadline is not None and now >= self._roster.deadline:
+            self._tell(self._roster.wake(now))
         return self._take_out()
 
     def _look(self, now: float) -> None:
@@ -195,23 +232,26 @@ class Broker:
             if member.must_beat:
                 ends_at = member.heard_at + self.lease_s
                 if ends_at <= now:
-                    self._drop(member, f"said nothing for {self.lease_s:g} s", now)
+                    self._drop(member, f"it said nothing for {self.lease_s:g} s", member.heard_at)
                 else:
                     self._look_at = min(self._look_at, ends_at)
 
     def _greet(self, member: Member, frame: object) -> None:
         if not isinstance(frame, Hello) or member.process:
-            raise BrokenFrame("A member says Hello first, and once.")
+            raise BrokenFrame("it did not say Hello first, and once")
         if frame.version != VERSION or not frame.process:
             raise BrokenFrame(
-                f"speaks version {frame.version} of the local layer's protocol, and this broker {VERSION}: let all "
+                f"it speaks version {frame.version} of the local layer's protocol, and this broker {VERSION}; let all "
                 "processes of the project run the same version of Raceway"
             )
         member.process = frame.process
         member.must_beat = False
+        member.has_resumed = frame.resumed
+        self._has_resumed |= frame.resumed
         self._say(member, Welcome(self.name, self.lease_s))
 
     def _drop(self, member: Member, why: str, now: float) -> None:
+        """``now`` is when it was last known to be there."""
         self._out.append((member.id, Drop(why)))
         self._forget(member, now)
 
@@ -234,6 +274,7 @@ class Broker:
                 del ask.waiting[member.id]
                 if not ask.waiting:
                     self._finish(number)
+        self._tell(self._roster.forget_owner(member.id, now))
 
     # Groups
 
@@ -261,10 +302,15 @@ class Broker:
                 whole = len(body).to_bytes(LENGTH_BYTES, "big") + body
                 self._out.extend((other, whole) for other in others)
         if self._named:
-            for channel, capacity in self._named.channels(frame.group, now).items():
-                if channel != frame.exclude:
-                    self._hand(channel, frame.message, frame.expiry_s, capacity, now)
+            self._hand_named(frame, now)
         self._answer(member, frame.n, None)
+
+    def _hand_named(self, frame: Publish, now: float) -> None:
+        for channel, capacity in self._named.channels(frame.group, now).items():
+            if channel != frame.exclude:
+                self._hand(
+                    channel, frame.message, frame.expiry_s, capacity, now
+                )  # each gets what it has room for
 
     def _add_named(self, member: Member, frame: AddNamed, now: float) -> None:
         self._named.add(frame.group, frame.channel, frame.until, frame.capacity, now)
@@ -302,7 +348,7 @@ class Broker:
     def _take(self, member: Member, frame: Take, now: float) -> None:
         member.must_beat = True
         if frame.n in member.takes:
-            raise BrokenFrame(f"It takes twice with the number {frame.n}.")
+            raise BrokenFrame(f"it takes twice with the number {frame.n}")
         if not self._give(frame.channel, member, frame.n, now):
             member.takes[frame.n] = frame.channel
             self._takers.setdefault(frame.channel, OrderedDict())[member.id, frame.n] = member
@@ -426,7 +472,7 @@ class Broker:
         ask = self._asks[frame.n]
         if ask.value is not None:
             if type(frame.value) is not type(ask.value):
-                raise BrokenFrame(f"A member answered {frame.value!r:.80}, which is no answer.")
+                raise BrokenFrame(f"it answered {frame.value!r:.80}, which is no answer")
             ask.value += frame.value
         member.asked.discard(frame.n)
         del ask.waiting[member.id]
@@ -439,6 +485,60 @@ class Broker:
         for other in ask.waiting.values():
             other.asked.discard(number)
         self._answer(ask.asker, ask.n, ask.value, len({other.process for other in ask.waiting.values()}))
+
+    # Presence
+
+    def _enter(self, member: Member, frame: Enter, now: float) -> None:
+        member.must_beat = True
+        # Who was there when the broker before this one ended has not joined just now.
+        again = member.has_resumed and now < self._settled_at
+        self._tell(
+            self._roster.enter(
+                frame.presence,
+                frame.key,
+                frame.channel,
+                frame.meta,
+                frame.grace_s,
+                member.id,
+                now,
+                again=again,
+            )
+        )
+        self._answer(member, frame.n, None)
+
+    def _exit(self, member: Member, frame: Exit, now: float) -> None:
+        self._tell(self._roster.exit(frame.presence, frame.channel, now))
+        self._answer(member, frame.n, None)
+
+    def _roll(self, member: Member, frame: Roll | RollCount, now: float) -> None:
+        if member.id not in self._members:
+            return  # it has gone while this waited
+        if self._has_resumed and now < self._settled_at:
+            self._unsettled.append((member, frame))  # others have yet to say who is there
+        elif isinstance(frame, Roll):
+            self._answer(member, frame.n, self._roster.roll(frame.presence))
+        else:
+            self._answer(member, frame.n, self._roster.count(frame.presence))
+
+    def _tell(self, effects: list[RosterEffect]) -> None:
+        """Have one member signal that somebody has joined or left, and all that watch know of it."""
+        for effect in effects:
+            if isinstance(effect, Change):
+                teller = self._members.get(cast(int, effect.owner)) or self._any_owner()
+                if teller is not None:
+                    self._say(teller, Changed(effect.presence, effect.kind, effect.key, effect.metas))
+                continue
+            group = presence_group(effect.presence)
+            if group in self._subscribers:
+                message = pack(encode_event(effect.event))
+                whole = encode(Publish(0, group, message, None, "close", 0.0))
+                self._out.extend((watcher, whole) for watcher in self._subscribers[group])
+
+    def _any_owner(self) -> Member | None:
+        """A member that has channels, so no passing command: it speaks for those that have gone."""
+        return self._owner(next(iter(self._owners))) if self._owners else None
+
+    # What can be asked of the broker itself
 
     def _figures(self, member: Member, frame: Figures, now: float) -> None:
         self._answer(member, frame.n, self._queues.figures(frame.channel, now))
@@ -481,6 +581,10 @@ _ANSWERS: Final[dict[type, Callable[[Broker, Member, Any, float], None]]] = {
     Count: Broker._count,
     Members: Broker._list_members,
     Flush: Broker._flush,
+    Enter: Broker._enter,
+    Exit: Broker._exit,
+    Roll: Broker._roll,
+    RollCount: Broker._roll,
     Figures: Broker._figures,
     Reply: Broker._reply,
 }
