@@ -31,6 +31,7 @@ def test_an_unknown_name_is_named_with_the_right_one() -> None:
         ({"SYNC_THREADS": 2.5}, "at least 1, not 2.5"),
         ({"SYNC_THREADS": True}, "at least 1, not True"),
         ({"DISCONNECT_GRACE_S": "2"}, "is a number of seconds, not '2'"),
+        ({"PRESENCE_GRACE_S": -1}, "is a number of seconds, not -1"),
         ({"ALLOW_MISSING_ORIGIN": "no"}, "is True or False, not 'no'"),
         ({"ROUTING": ["project.routing"]}, "is the name of a module, not"),
         ({"TICKET_CACHE": None}, "is an alias of CACHES, not None"),

@@ -12,7 +12,7 @@ import pytest
 import tests.project  # noqa: F401  Django's settings
 
 NAMES = {
-    "raceway": ["Channel", "Group", "User", "__version__", "channel_layers", "get_channel_layer"],
+    "raceway": ["Channel", "Group", "Presence", "User", "__version__", "channel_layers", "get_channel_layer"],
     "raceway.asgi": ["get_application", "get_asgi_application"],
     "raceway.auth": [
         "AuthMiddleware",
@@ -70,9 +70,11 @@ NAMES = {
         "decode_event",
         "get_channel_layer",
     ],
+    "raceway.layers.local": ["LocalLayer"],
     "raceway.layers.memory": ["MemoryLayer"],
     "raceway.middleware": ["BaseMiddleware"],
     "raceway.origin": ["AllowedHostsOriginValidator", "OriginValidator"],
+    "raceway.presence": ["Presence"],
     "raceway.routing": [
         "ChannelNameRouter",
         "ConnectMiddleware",

@@ -34,6 +34,8 @@ class Settings:
     """Threads that Django's views and sync middleware share, apart from those: a view that hangs stops no socket."""
     disconnect_grace_s: float = 2.0
     """How long a handler may go on after its client has gone, in seconds."""
+    presence_grace_s: float = 15.0
+    """How long a person stays in a ``Presence`` after the last connection has ended, in seconds."""
 
 
 @cache
@@ -63,6 +65,7 @@ _RULES: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
     ("sync_threads", lambda value: isinstance(value, int) and _is_number(value, 1), "a number of at least 1"),
     ("view_threads", lambda value: isinstance(value, int) and _is_number(value, 1), "a number of at least 1"),
     ("disconnect_grace_s", lambda value: _is_number(value, 0), "a number of seconds"),
+    ("presence_grace_s", lambda value: _is_number(value, 0), "a number of seconds"),
 )
 
 

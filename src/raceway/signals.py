@@ -12,3 +12,15 @@ message_dropped: Final = Signal()
 ``sender`` is the consumer class, ``channel`` the channel's name, ``capacity`` how many messages waited. Receivers run
 in the event loop's thread: they must not wait.
 """
+
+presence_joined: Final = Signal()
+"""Somebody has joined a presence: the first of a person's connections is there.
+
+``sender`` is the presence's name, ``key`` the person's, ``metas`` the metadata of its connections. Sent once, in one
+process. Receivers may be ``async def``, or ``def``, which get a thread and may use the database; those of one process
+are called for one change after another.
+"""
+
+presence_left: Final = Signal()
+"""Somebody has left a presence: the last connection has ended, and the grace with it. As ``presence_joined``;
+``metas`` are the last ones."""

@@ -7,13 +7,17 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar, cast
+
+import msgspec
 
 from raceway import clock as raceway_clock
 from raceway.done import DONE
 from raceway.errors import ChannelFull
 from raceway.layers.front import ChannelLayer, LoopPart, running_loop
+from raceway.layers.presences import Presences
 from raceway.layers.queues import NamedMembers, Queues, Waiting
+from raceway.layers.roster import Change, Diff, Effect, Roll, presence_group
 from raceway.layers.spec import (
     as_event,
     decode_event,
@@ -26,6 +30,8 @@ from raceway.layers.statistics import Rate, Statistics
 from raceway.registry import Close, Deliver, Gap, Message, Push
 from raceway.registry.policy import Policy
 
+T = TypeVar("T")
+
 
 class MemoryLayer(ChannelLayer):
     """Carry messages between the threads and loops of one process; other processes are never reached.
@@ -33,7 +39,7 @@ class MemoryLayer(ChannelLayer):
     ``clock`` is in seconds and measures expiry and ages.
     """
 
-    extensions = [*ChannelLayer.extensions, "members", "statistics"]
+    extensions = [*ChannelLayer.extensions, "members", "statistics", "presence"]
 
     def __init__(self, *, clock: Callable[[], float] = raceway_clock.monotonic, **options: Any) -> None:
         super().__init__(**options)
@@ -41,6 +47,7 @@ class MemoryLayer(ChannelLayer):
         self._lock = threading.Lock()
         self._queues = Queues(clock())
         self._named = NamedMembers()
+        self._presences = Presences(self._act, clock)
         self._sent_count = 0
         self._rates = Rate(clock()), Rate(clock())
 
@@ -165,6 +172,59 @@ class MemoryLayer(ChannelLayer):
         with self._lock:
             return self._queues.figures(channel, self._clock())
 
+    # Presence. Each loop owns its channels: one that is gone takes their persons' connections with it.
+
+    def start_enter(
+        self, presence: str, key: str, channel: str, meta: dict[str, Any], grace_s: float
+    ) -> Awaitable[None]:
+        part = self._part_of(channel)
+        if part is not None:
+            self._presences.enter(presence, key, channel, meta, grace_s, part.loop)
+        return DONE
+
+    def start_exit(self, presence: str, channel: str) -> Awaitable[None]:
+        self._presences.exit(presence, channel)
+        return DONE
+
+    async def roll(self, presence: str) -> Roll:
+        return self.roll_from_thread(presence)
+
+    async def roll_count(self, presence: str) -> int:
+        return self.roll_count_from_thread(presence)
+
+    def roll_from_thread(self, presence: str) -> Roll:
+        return fresh(self._presences.roll(presence))
+
+    def roll_count_from_thread(self, presence: str) -> int:
+        return self._presences.count(presence)
+
+    def leave_all(self, channel: str) -> None:
+        super().leave_all(channel)
+        self._presences.exit(None, channel)
+
+    def close(self, channel: str) -> None:
+        super().close(channel)
+        self._presences.exit(None, channel)
+
+    def _forget_part(self, loop: asyncio.AbstractEventLoop) -> None:
+        super()._forget_part(loop)
+        self._presences.forget_owner(loop)
+
+    def _act(self, effect: Effect) -> None:
+        """Tell a presence's members, or those who listen to signals, from a loop's thread."""
+        if isinstance(effect, Diff):
+            self.publish_here(presence_group(effect.presence), effect.encoded, None, "close")
+        elif running_loop() is not None:
+            self._tell_change(effect)
+        else:
+            for part in self._live_parts():
+                part.handover(self._tell_change, effect)
+                break
+
+    def _tell_change(self, change: Change) -> None:
+        if self.presence_changed is not None:
+            self.presence_changed(change.presence, change.kind, change.key, fresh(change.metas))
+
     def _put(self, channel: str, encoded: bytes) -> bool:
         """Let a message wait; ``False`` if the channel has been opened meanwhile."""
         with self._lock:
@@ -227,3 +287,8 @@ def wake(woken: asyncio.Future[None]) -> None:
 def said_for(waiting: Waiting) -> bytes:
     """A message that was received by prefix, with the name of its channel."""
     return encode_event({**decode_event(waiting.encoded), "__asgi_channel__": waiting.channel})
+
+
+def fresh(value: T) -> T:
+    """A copy, as it would come from another process."""
+    return cast(T, decode_event(msgspec.msgpack.encode(value)))

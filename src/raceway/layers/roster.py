@@ -58,6 +58,11 @@ class Diff:
     """With the metadata that members know of."""
 
     @property
+    def encoded(self) -> bytes:
+        """``event`` as layers carry it."""
+        return _encode(self.event)
+
+    @property
     def event(self) -> dict[str, Any]:
         """The event that consumers get in ``presence_diff``."""
         return {
