@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -235,7 +234,6 @@ def check_memory_layer(**kwargs: Any) -> Sequence[CheckMessage]:
 
 def _is_memory(alias: str) -> bool:
     try:
-        backend = channel_layers.backend(alias)
+        return channel_layers.backend(alias) is MemoryLayer
     except InvalidChannelLayerError:
         return False  # E004 says so
-    return inspect.isclass(backend) and issubclass(backend, MemoryLayer)

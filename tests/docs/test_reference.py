@@ -14,7 +14,8 @@ import pytest
 
 from raceway import checks, conf
 from raceway.cli import serve
-from raceway.layers import ChannelLayer
+from raceway.layers.configured import options_of
+from raceway.layers.local import LocalLayer
 from raceway.wire import limits
 from tests.docs.blocks import DOCS, pages
 from tests.test_public_names import NAMES
@@ -24,7 +25,7 @@ CELL = re.compile(r"^\| `(?P<name>[^`]+)`(?: \*)? \|", re.MULTILINE)
 DIRECTIVE = re.compile(r"^\.\. auto(?:class|function|exception):: (?P<name>\S+)$", re.MULTILINE)
 DOTTED = re.compile(r"`(?P<name>raceway(?:\.\w+)+)[`(]")
 
-NO_PAGE = {"raceway.layers.memory", "raceway.middleware", "raceway.server"}
+NO_PAGE = {"raceway.layers.local", "raceway.layers.memory", "raceway.middleware", "raceway.server"}
 PAGES = {name.removeprefix("raceway."): name for name in NAMES if name not in NO_PAGE}
 """The public module of each page."""
 
@@ -82,8 +83,7 @@ def test_the_settings_are_listed_with_their_defaults() -> None:
 
 def test_the_options_of_a_layer_are_listed() -> None:
     text = (DOCS / "topics/layers.md").read_text()
-    options = set(inspect.signature(ChannelLayer.__init__).parameters) - {"self"}
-    assert set(CELL.findall(text)) == options
+    assert {*CELL.findall(text), "clock"} == options_of(LocalLayer)
 
 
 def test_the_bounds_are_what_the_page_says() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -18,10 +20,47 @@ def layers(**config: Any) -> Any:
     return override_settings(CHANNEL_LAYERS={"default": {"BACKEND": MEMORY, **config}})
 
 
-def test_memory_is_the_default() -> None:
+def test_memory_is_the_default_in_tests() -> None:
     assert isinstance(get_channel_layer(), MemoryLayer)
     assert get_channel_layer() is channel_layers["default"]
     assert "default" in channel_layers
+
+
+@pytest.mark.topology
+@pytest.mark.parametrize(
+    ("code", "layer"),
+    [
+        ("pass", "LocalLayer"),  # with pytest's variables in its environment
+        ("from django.test import utils; utils.setup_test_environment()", "MemoryLayer"),
+        (
+            "from django.test import utils; utils.setup_test_environment(); utils.teardown_test_environment()",
+            "LocalLayer",
+        ),
+        (
+            "from django.core import mail; mail.send_mail('', '', None, ['fry@example.com']); mail.outbox",
+            "LocalLayer",
+        ),
+        ("import pytest", "MemoryLayer"),
+        (
+            "import os, pytest; del os.environ['PYTEST_VERSION'], os.environ['PYTEST_CURRENT_TEST']",
+            "LocalLayer",
+        ),
+    ],
+)
+def test_the_default_elsewhere(code: str, layer: str) -> None:
+    script = f"""
+import django
+from django.conf import settings
+settings.configure(EMAIL_BACKEND="django.core.mail.backends.locmem.EmailBackend")
+django.setup()
+{code}
+from raceway.layers import get_channel_layer
+print(type(get_channel_layer()).__name__)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout.strip(), done.stderr) == (layer, "")
 
 
 def test_options_reach_the_backend_and_a_changed_setting_counts() -> None:

@@ -41,7 +41,7 @@ RACEWAY = {
 
 CHANNEL_LAYERS = {
     "default": {
-        "BACKEND": "raceway.layers.memory.MemoryLayer",
+        "BACKEND": "raceway.layers.local.LocalLayer",
         "CONFIG": {
             "capacity": 100,
             "channel_capacity": {"thumbnails": 1000},

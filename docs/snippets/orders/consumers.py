@@ -19,6 +19,11 @@ class Kitchen(AsyncJsonWebsocketConsumer):
         """A cook types: the other pages see it."""
         await Group("kitchen").abroadcast({"note": content["note"]}, exclude=self.channel_name)
 
+    async def on_gap(self, reason):
+        """Orders may have been missed, so the page gets all that are open."""
+        orders = Order.objects.filter(state="placed")
+        await self.send_json({"open": [{"order": order.pk, "item": order.item} async for order in orders]})
+
 
 class Account(AsyncJsonWebsocketConsumer):
     """A customer's page. Models write to it with ``User(...).broadcast``: there is nothing left to do."""

@@ -1,12 +1,14 @@
 """The layers that ``CHANNEL_LAYERS`` names, made when first asked for.
 
 ``CHANNEL_LAYERS = {"default": {"BACKEND": "raceway.layers.memory.MemoryLayer", "CONFIG": {...}}}``. Without the
-setting the default layer is ``memory``.
+setting the default layer is ``local``, which reaches all processes of the machine; under a test runner, ``memory``.
 """
 
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -18,8 +20,11 @@ from raceway.errors import ConfigurationError, InvalidChannelLayerError
 from raceway.layers.front import ChannelLayer
 
 DEFAULT_CHANNEL_LAYER: Final = "default"
+PYTEST_SAYS: Final = ("PYTEST_VERSION", "PYTEST_CURRENT_TEST")
+"""What pytest sets in the environment: the first since 8.2, the second while a test runs."""
 KEYS: Final = ("BACKEND", "CONFIG", "TEST_CONFIG")
-DEFAULT_CONFIGURATION: Final = {DEFAULT_CHANNEL_LAYER: {"BACKEND": "raceway.layers.memory.MemoryLayer"}}
+LOCAL: Final = "raceway.layers.local.LocalLayer"
+MEMORY: Final = "raceway.layers.memory.MemoryLayer"
 
 
 class ChannelLayers:
@@ -32,8 +37,8 @@ class ChannelLayers:
     @property
     def configs(self) -> Mapping[str, Mapping[str, Any]]:
         """``CHANNEL_LAYERS``, or what stands for it."""
-        configs: Mapping[str, Mapping[str, Any]] = django_setting("CHANNEL_LAYERS", DEFAULT_CONFIGURATION)
-        return configs
+        configs: Mapping[str, Mapping[str, Any]] | None = django_setting("CHANNEL_LAYERS", None)
+        return {DEFAULT_CHANNEL_LAYER: {"BACKEND": default_backend()}} if configs is None else configs
 
     def __getitem__(self, alias: str) -> ChannelLayer:
         """The layer of that alias. Raises ``InvalidChannelLayerError`` if it cannot be made."""
@@ -126,6 +131,19 @@ class ChannelLayers:
 
 
 channel_layers: Final = ChannelLayers()
+
+
+def default_backend() -> str:
+    """Which layer there is without the setting: one that needs nothing and reaches every process that it may."""
+    return MEMORY if is_under_test() or sys.platform == "win32" else LOCAL
+
+
+def is_under_test() -> bool:
+    """Whether a test runner runs this process: Django's, or another that has called ``setup_test_environment``; or
+    pytest. A server that a test has started is none: it has the environment of pytest, and not the module."""
+    if "django.test.utils" in sys.modules and hasattr(sys.modules.get("django.core.mail"), "outbox"):
+        return True
+    return "pytest" in sys.modules and any(name in os.environ for name in PYTEST_SAYS)
 
 
 def get_channel_layer(alias: str = DEFAULT_CHANNEL_LAYER) -> ChannelLayer | None:

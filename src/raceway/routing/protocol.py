@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
 
+from raceway.errors import RacewayError
+from raceway.layers.local.hosting import start_hosting, stop_hosting
 from raceway.routing.begin import begin
 from raceway.types import ASGIApplication, Prepare, RacewayApplication, Receive, Scope, Send
 
@@ -34,9 +36,17 @@ class ProtocolTypeRouter(RacewayApplication):
 
 
 async def answer_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
-    """Tell the server that there is nothing to start and nothing to stop (ASGI lifespan 2.0)."""
-    while True:
-        event = await receive()
-        await send({"type": f"{event['type']}.complete"})
-        if event["type"] == "lifespan.shutdown":
-            return
+    """Have the channel layers ready before the first connection, and say what is wrong with them (ASGI lifespan 2.0).
+
+    On servers without a lifespan they are made when they are first used.
+    """
+    await receive()
+    try:
+        start_hosting()
+    except RacewayError as error:
+        await send({"type": "lifespan.startup.failed", "message": str(error)})
+        return
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await stop_hosting()
+    await send({"type": "lifespan.shutdown.complete"})
