@@ -1,0 +1,222 @@
+"""Any process of a project reaches any socket: nothing is configured, and nothing else runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from tests.docs.project import CSRF, PREPARE, copied
+from tests.docs.serving import WAIT_S, environment, started
+from tests.interop.environment import PYTHON, NotInstalled, install
+from tests.server.process import Process
+
+SETTINGS = """
+from config.settings import *
+
+del CHANNEL_LAYERS  # so that it is the default
+"""
+
+APPLICATION = "config.asgi:application"
+SERVE = ["-m", "raceway", "serve", APPLICATION, "--port", "0", "--drain-seconds", "0"]
+SAYS = r"Serving on http://\S+:(\d+)"
+SERVERS = {
+    "serve": (SERVE, SAYS),
+    "workers": ([*SERVE, "--workers", "4"], SAYS),
+    "runserver": (["manage.py", "runserver", "--noreload", "0"], r"server at http://\S+:(\d+)/"),
+    "reloader": (["manage.py", "runserver", "0"], r"server at http://\S+:(\d+)/"),
+    "uvicorn": (["-m", "uvicorn", APPLICATION, "--port", "0"], r"running on http://\S+:(\d+)"),
+}
+
+PREFORK = """
+import os
+import django
+django.setup()
+from raceway import Group
+
+kitchen = Group("kitchen")
+kitchen.broadcast({"from": "the parent"})
+counts = []
+for number in range(2):
+    child = os.fork()
+    if not child:
+        kitchen.broadcast({"from": f"child {number}"})
+        os._exit(kitchen.count())
+    counts.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+kitchen.broadcast({"from": "the parent again"})
+print(kitchen.count(), counts)
+"""
+"""As a worker of Celery's does that has sent before it forks."""
+
+
+class Project:
+    """The project of the how-tos, with the default layer and a database in which two people are logged in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = copied(folder)
+        (self.folder / "config/settings_default.py").write_text(SETTINGS)
+        self.environ = environment(
+            "config.settings_default", SNIPPETS_DATABASE=str(folder / "db.sqlite3"), PYTHONWARNINGS="error"
+        )
+        self.run("manage.py", "migrate", "--run-syncdb", "--verbosity", "0")
+        self.fry, self.zoidberg, _ = self.shell(PREPARE).split()
+
+    def run(self, *command: str, python: Path | str = sys.executable) -> str:
+        """Run it to its end; its output, which is all on stdout."""
+        done = subprocess.run(
+            [str(python), *command],
+            cwd=self.folder,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=3 * WAIT_S,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+        return done.stdout
+
+    def shell(self, code: str) -> str:
+        return self.run("manage.py", "shell", "--no-imports", "-c", code).strip()
+
+    @contextmanager
+    def served(self, kind: str) -> Iterator[Callable[..., ClientConnection]]:
+        """Serve it; gives what opens sockets."""
+        command, says = SERVERS[kind]
+        python: Path | str = sys.executable
+        if "uvicorn" in kind:
+            try:
+                install()
+            except NotInstalled as error:
+                pytest.skip(f"uvicorn could not be installed from PyPI: {error}")
+            python = PYTHON
+        settings = self.environ["DJANGO_SETTINGS_MODULE"]
+        with (
+            started(self.folder, [str(python), *command], settings, says, **self.environ) as port,
+            ExitStack() as stack,
+        ):
+
+            def open_socket(path: str, session: str = "") -> ClientConnection:
+                return stack.enter_context(opened(port, path, session))
+
+            yield open_socket
+
+    def server(self) -> Server:
+        """A server of its own, that can be killed."""
+        return Server(self.folder, APPLICATION, "--port", "0", "--drain-seconds", "0", environ=self.environ)
+
+
+class Server(Process):
+    def __enter__(self) -> Server:
+        self.ready()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.kill()
+
+
+@contextmanager
+def opened(port: int, path: str, session: str = "") -> Iterator[ClientConnection]:
+    headers = {"Cookie": f"sessionid={session}; csrftoken={CSRF}"} if session else {}
+    with connect(f"ws://127.0.0.1:{port}{path}", additional_headers=headers) as client:
+        yield client
+
+
+def heard(client: ClientConnection) -> Any:
+    return json.loads(client.recv(WAIT_S))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(tmp_path_factory.mktemp("whole") / "project")
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_one_line_reaches_every_socket(project: Project, kind: str) -> None:
+    with project.served(kind) as open_socket:
+        cooks = [open_socket("/kitchen/") for _ in range(12)]
+        fries = [open_socket("/account/", project.fry) for _ in range(3)]
+        zoidberg = open_socket("/account/", project.zoidberg)
+        fries[0].ping().wait(WAIT_S)
+
+        # Who is there
+        said = project.shell(
+            "from raceway import Group\n"
+            "kitchen = Group('kitchen')\n"
+            "print(kitchen.count(), *kitchen.members())"
+        )
+        count, *members = said.split()
+        assert (count, len(set(members))) == ("12", 12)
+        processes = {name.partition("!")[0] for name in members}
+        assert (len(processes) > 1) == (kind == "workers")
+
+        # To all, from a command
+        project.run("manage.py", "close_kitchen")
+        assert [heard(cook) for cook in cooks] == [{"closed": "We are sold out."}] * 12
+
+        # To one user, and to one connection, from a shell
+        project.shell("from raceway import User; User(1).broadcast({'lunch': 'is ready'})")
+        assert [heard(fry) for fry in fries] == [{"lunch": "is ready"}] * 3
+        project.shell(
+            "from raceway import Channel, Group, User\n"
+            f"Channel({members[0]!r}).send({{'text': '\"for you\"'}})\n"
+            "Group('kitchen').broadcast('\"for all\"')\n"
+            "User(1).broadcast('\"for all\"'); User(2).broadcast('\"for all\"')"
+        )
+        got = [heard(cook) for cook in cooks]
+        assert sorted(got) == ["for all"] * 11 + ["for you"]
+        assert heard(cooks[got.index("for you")]) == "for all"
+        assert [heard(account) for account in (*fries, zoidberg)] == [
+            "for all"
+        ] * 4  # nothing else came before
+
+        # From processes that fork
+        assert project.run("-c", PREFORK).strip() == "12 [12, 12]"
+        for sender in ("the parent", "child 0", "child 1", "the parent again"):
+            assert [heard(cook) for cook in cooks] == [{"from": sender}] * 12
+
+        # Between sockets
+        cooks[0].send(json.dumps({"note": "hello"}))
+        assert [heard(cook) for cook in cooks[1:]] == [{"note": "hello"}] * 11
+
+
+def test_without_a_server_it_is_said_once(project: Project) -> None:
+    said = project.shell(
+        "import logging, sys; logging.basicConfig(level='INFO', stream=sys.stdout)\n"
+        "from raceway import Channel, Group\n"
+        "from raceway.errors import LayerUnavailable\n"
+        "for _ in range(3): Group('kitchen').broadcast('nobody hears this')\n"
+        "try: Channel('thumbnails').send({'type': 'make'})\n"
+        "except LayerUnavailable as error: print(error)"
+    )
+    logged = [line for line in said.splitlines() if line.startswith("INFO:raceway")]
+    assert len(logged) == 1, said
+    assert "No broker is running" in logged[0]
+    assert re.fullmatch(r"No broker is running at /\S+: start the server.*", said.splitlines()[-1]), said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_another_server_takes_over(project: Project, number: signal.Signals) -> None:
+    """It joins the broker of the first; when that ends, its sockets are told of a gap, and go on."""
+    with project.server() as first, project.server() as second, ExitStack() as stack:
+        one = stack.enter_context(opened(first.port, "/kitchen/"))
+        other = stack.enter_context(opened(second.port, "/kitchen/"))
+        project.run("manage.py", "close_kitchen")
+        assert [heard(cook) for cook in (one, other)] == [{"closed": "We are sold out."}] * 2
+        first.signal(number)
+        with pytest.raises(ConnectionClosed):
+            one.recv(WAIT_S)
+        assert heard(other) == {"open": []}
+        with project.server() as third, opened(third.port, "/kitchen/") as last:
+            assert project.shell("from raceway import Group; print(Group('kitchen').count())") == "2"
+            project.run("manage.py", "close_kitchen")
+            assert [heard(cook) for cook in (other, last)] == [{"closed": "We are sold out."}] * 2
