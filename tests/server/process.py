@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-DEADLINE_S = 10.0
+DEADLINE_S = 20.0
 
 APPLICATION = """
 import asyncio

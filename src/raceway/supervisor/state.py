@@ -351,9 +351,9 @@ class Supervision:
                 self.leaving[worker] = inf
                 effects.append(Kill(worker))
         if self._stop is None:
+            self._renew_next(now, effects)
             for slot in self.slots.values():
                 self._settle_slot(slot, now, effects)
-            self._renew_next(now, effects)
             if not self._announced and not self._first and self._serving():
                 self._announced = True
                 effects.append(Announce())
