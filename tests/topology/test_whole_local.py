@@ -36,6 +36,7 @@ SERVERS = {
     "runserver": (["manage.py", "runserver", "--noreload", "0"], r"server at http://\S+:(\d+)/"),
     "reloader": (["manage.py", "runserver", "0"], r"server at http://\S+:(\d+)/"),
     "uvicorn": (["-m", "uvicorn", APPLICATION, "--port", "0"], r"running on http://\S+:(\d+)"),
+    "daphne": (["-m", "daphne", "--port", "0", APPLICATION], r"Listening on TCP address \S+:(\d+)"),
 }
 
 PREFORK = """
@@ -93,11 +94,11 @@ class Project:
         """Serve it; gives what opens sockets."""
         command, says = SERVERS[kind]
         python: Path | str = sys.executable
-        if "uvicorn" in kind:
+        if kind in ("uvicorn", "daphne"):
             try:
                 install()
             except NotInstalled as error:
-                pytest.skip(f"uvicorn could not be installed from PyPI: {error}")
+                pytest.skip(f"{kind} could not be installed from PyPI: {error}")
             python = PYTHON
         settings = self.environ["DJANGO_SETTINGS_MODULE"]
         with (
