@@ -15,6 +15,7 @@ import json
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -60,7 +61,7 @@ async def answer_pings(layer: ChannelLayer) -> None:
 
 
 async def ping(layer: ChannelLayer, count: int) -> None:
-    if isinstance(layer, MemoryLayer):
+    if type(layer) is MemoryLayer:
         await answer_pings(layer)
     loop = asyncio.get_running_loop()
     came = loop.create_future()
@@ -161,7 +162,7 @@ async def join(layer: ChannelLayer, seconds: float, sizes: list[int]) -> None:
 async def host(path: str) -> None:
     from raceway.layers.local.serving import BrokerHost
 
-    broker = BrokerHost(path)
+    broker = BrokerHost(Path(path))
     broker.start()
     await ended()
     broker.stop()
