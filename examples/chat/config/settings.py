@@ -52,7 +52,3 @@ DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DI
 STATIC_URL = "static/"
 TIME_ZONE = "UTC"
 USE_TZ = True
-
-CHANNEL_LAYERS = {
-    "default": {"BACKEND": "raceway.layers.memory.MemoryLayer"},
-}
