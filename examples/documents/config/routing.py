@@ -2,8 +2,12 @@
 
 from django.urls import path
 
-from documents.consumers import UserCounterConsumer
+from documents.consumers import StatusConsumer
+
+status = StatusConsumer.as_asgi()
 
 websocket_urlpatterns = [
-    path("status/users/", UserCounterConsumer.as_asgi()),
+    path("status/", status),
+    path("status/<slug:document>/read/", status, {"phase": "read"}),
+    path("status/<slug:document>/write/", status, {"phase": "write"}),
 ]

@@ -12,9 +12,11 @@ ALLOWED_HOSTS = []
 
 INSTALLED_APPS = [
     "raceway",
+    "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
+    "django.contrib.messages",
     "django.contrib.staticfiles",
     "documents",
 ]
@@ -25,6 +27,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
@@ -39,6 +42,7 @@ TEMPLATES = [
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
             ]
         },
     }
@@ -48,10 +52,21 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": os.environ.get("DEMO_DATABASE", BASE_DIR / "db.sqlite3"),
+        # Four processes share the file: readers go on while one writes, and who wants to write waits for it.
+        "OPTIONS": {
+            "init_command": "PRAGMA journal_mode=WAL;",
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+        },
     }
 }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-LOGIN_REDIRECT_URL = "dashboard"
+# Nobody leaves by going from one page to the next: who is back within these seconds was always there.
+RACEWAY = {"PRESENCE_GRACE_S": float(os.environ.get("DEMO_GRACE_S", 5))}
+
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "list"
 LOGOUT_REDIRECT_URL = "login"
 
 STATIC_URL = "static/"

@@ -1,26 +1,32 @@
-from collections import Counter
-
-from raceway import Group
+from raceway import Presence
 from raceway.consumers import AsyncJsonWebsocketConsumer
 
-sockets = Counter()
-"""How many sockets each person has open: three tabs are one person. Who has not logged in has the key None."""
+people = Presence("documents")
+"""Who is here, and what each of their pages shows; one person with three tabs is one person."""
 
 
-class UserCounterConsumer(AsyncJsonWebsocketConsumer):
-    """Tell every page how many people are here."""
+class StatusConsumer(AsyncJsonWebsocketConsumer):
+    """Behind each page: says that its person is here, and hears who else is and what has been saved."""
 
-    groups = ["users"]
+    groups = ["documents"]  # notices.py sends to it, straight to the browsers
 
     async def connect(self):
-        sockets[self.user.pk] += 1
+        if not self.user.is_authenticated:
+            return await self.close()
         await self.accept()
-        await self.tell_everyone()
+        name = self.user.get_full_name() or self.user.get_username()
+        place = self.scope["url_route"]["kwargs"]  # {}, or {"document": its slug, "phase": "read" or "write"}
+        await people.join(self, name=name, **place)
+        await self.send_people()
 
-    async def disconnect(self, code):
-        sockets[self.user.pk] -= 1
-        await self.tell_everyone()
+    async def presence_diff(self, event):
+        """Somebody came, turned to another page, or left."""
+        diff = {kind: event[kind] for kind in ("joined", "changed", "left")}
+        await self.send_json({"diff": diff})
 
-    async def tell_everyone(self):
-        people = [person for person in +sockets if person]  # + leaves out who has no socket any more
-        await Group("users").abroadcast({"users": len(people)})
+    async def on_gap(self, reason):
+        """This process may have missed something, so its pages begin anew."""
+        await self.send_people()
+
+    async def send_people(self):
+        await self.send_json({"people": await people.alist()})
