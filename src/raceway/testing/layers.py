@@ -21,7 +21,8 @@ def fresh_channel_layers() -> Iterator[None]:
     """Put an empty layer in the place of each one in ``CHANNEL_LAYERS``, and those back afterwards.
 
     It is a ``memory`` layer with the same capacities and expiry; or, if the alias has a ``TEST_CONFIG``, its own
-    backend with that instead of ``CONFIG``, flushed at the end.
+    backend with that instead of ``CONFIG``, flushed and closed at the end. A broker named there is to be one
+    that nobody else uses.
     """
     fresh = {alias: fresh_layer(alias) for alias in channel_layers}
     old = {alias: channel_layers.set(alias, layer) for alias, layer in fresh.items()}
@@ -31,9 +32,9 @@ def fresh_channel_layers() -> Iterator[None]:
         for alias, layer in old.items():
             channel_layers.set(alias, layer)
         for layer in fresh.values():
-            if not isinstance(layer, MemoryLayer) and not is_loop_running():
+            if type(layer) is not MemoryLayer and not is_loop_running():
                 with loop_thread() as thread:
-                    thread.run(layer.flush())
+                    thread.run(end_layer(layer))
 
 
 def fresh_layer(alias: str) -> ChannelLayer:
@@ -43,6 +44,11 @@ def fresh_layer(alias: str) -> ChannelLayer:
         return channel_layers.make_test_backend(alias)
     options = {name: value for name, value in config.get("CONFIG", {}).items() if name in FRONT_OPTIONS}
     return MemoryLayer(**options)
+
+
+async def end_layer(layer: ChannelLayer) -> None:
+    await layer.flush()
+    await layer.aclose()
 
 
 class ChannelLayersMixin:
