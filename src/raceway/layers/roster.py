@@ -253,7 +253,7 @@ class Roster:
                 place = places[name] = self._presences[name]
                 self._remove(channel, place, now, has_grace=True, effects=effects)
         for place in places.values():
-            self._settle(place, now, effects)
+            self._schedule(place, place.ready_at)  # diffs go by the time that it is
         return effects
 
     def wake(self, now: float) -> list[Effect]:
