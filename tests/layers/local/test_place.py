@@ -24,7 +24,6 @@ from raceway.layers.local.place import (
     take_lock,
 )
 
-
 pytestmark = pytest.mark.shell  # files and sockets
 
 

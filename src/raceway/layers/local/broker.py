@@ -60,7 +60,7 @@ LOOKS: Final = 6
 SETTLE_S: Final = 1.0
 """How long a new broker that follows another lets members say who is there, before it says so itself."""
 
-_OWNED = re.compile(r".*\.([0-9a-f]{16})!")
+_OWNED = re.compile(r"\.([0-9a-f]{16})!")
 """The name of a channel that a process owns, and that process (``ChannelLayer.new_channel_name``)."""
 
 
@@ -330,7 +330,7 @@ class Broker:
 
     def _hand(self, channel: str, message: bytes, expiry_s: float, capacity: int, now: float) -> bool:
         """Give a message to its owner, else to whoever waits for it, else keep it; ``False`` if there is no room."""
-        if "!" in channel and (owned := _OWNED.match(channel)):
+        if "!" in channel and (owned := _OWNED.search(channel)):
             owner = self._owner(owned[1])
             if owner is not None:  # else the process has ended, and the channel with it
                 self._say(owner, Deliver(channel, message))
@@ -418,7 +418,7 @@ class Broker:
     # Questions that other members answer
 
     def _join(self, member: Member, frame: Join, now: float) -> None:
-        owned = _OWNED.match(frame.channel)
+        owned = _OWNED.search(frame.channel)
         owner = self._owner(owned[1]) if owned else None
         what = "leave" if frame.leaves else "join"
         self._ask(
