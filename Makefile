@@ -1,4 +1,4 @@
-# make demo    the documents demo on http://127.0.0.1:8000 (PORT= changes the port)
+# make demo    the documents demo on http://127.0.0.1:8000, in four processes (PORT= changes the port)
 # make test    format, lint, types, import ladder, then every test
 # make check   format, lint, types, import ladder
 # make bench   the benchmarks, side by side with other servers
@@ -25,7 +25,7 @@ demo: export PYTHONUNBUFFERED = 1
 demo: $(VENV)/.installed
 	@$(manage_demo) migrate --verbosity 0
 	@$(manage_demo) seed
-	@$(manage_demo) runserver $(PORT)
+	@cd examples/documents && $(abspath $(VENV))/bin/raceway serve config.asgi:application --workers 4 --port $(PORT)
 
 test: check
 	@scripts/ensure-chromium
