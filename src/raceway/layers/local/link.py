@@ -108,7 +108,7 @@ class Link:
         self._timer_at: float | None = None
         # Outgoing: pieces of this pass, then what the kernel did not take
         self._pieces: list[bytes] = []
-        self._rest = b""
+        self._rest = memoryview(b"")
         self._is_flush_due = False
         self._is_waiting_to_write = False
         self.said_bytes = 0
@@ -166,9 +166,11 @@ class Link:
         return future
 
     def own(self) -> None:
+        """From now on; it is written at once, since others may learn a name of a channel in this very moment."""
         self.find()
         self.member.own()
-        self.follow()
+        if self.member.said:
+            self.flush()
 
     def listen(self, channel: str) -> None:
         self.find()
@@ -267,7 +269,7 @@ class Link:
             self._let_go()
         self._is_waiting_to_write = False
         self._pieces.clear()
-        self._rest = b""
+        self._rest = memoryview(b"")
         self._written_bytes = self.said_bytes
         self._tell_writers()
 
@@ -371,13 +373,12 @@ class Link:
 
     def _flush(self) -> None:
         self._is_flush_due = False
-        if self._fd < 0 or not (self._pieces or self._rest):
-            return
-        data = (
-            b"".join((self._rest, *self._pieces)) if self._rest or len(self._pieces) > 1 else self._pieces[0]
-        )
-        self._pieces.clear()
-        self._rest = b""
+        data = self._rest
+        if not data:
+            if not self._pieces:
+                return
+            data = memoryview(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
+            self._pieces.clear()
         try:
             written = os.write(self._fd, data)
         except (BlockingIOError, InterruptedError):
@@ -386,14 +387,13 @@ class Link:
             self._lose(f"The connection to the broker at {self.path} failed ({error.strerror})")
             return
         self._written_bytes += written
-        if written < len(data):
-            self._rest = data[written:]
-            if not self._is_waiting_to_write:
-                self._is_waiting_to_write = True
+        self._rest = data[written:]
+        if bool(self._rest or self._pieces) != self._is_waiting_to_write:
+            self._is_waiting_to_write = not self._is_waiting_to_write
+            if self._is_waiting_to_write:
                 self._loop.add_writer(self._fd, self._flush)
-        elif self._is_waiting_to_write:
-            self._is_waiting_to_write = False
-            self._loop.remove_writer(self._fd)
+            else:
+                self._loop.remove_writer(self._fd)
         self._tell_writers()
 
     def written(self, position: int) -> asyncio.Future[None] | None:
