@@ -17,6 +17,7 @@ from raceway.supervisor.state import (
     HURRY_S,
     MOVES,
     QUIET_S,
+    SAME_S,
     START_S,
     STEADY_S,
     Announce,
@@ -199,6 +200,14 @@ def test_a_second_signal_hurries_and_a_third_kills() -> None:
     assert value.terminate(6.0) == [Drain(1, 0.0)]
     assert value.deadline == 6.0 + HURRY_S
     assert Kill(1) in value.terminate(6.5)
+
+
+def test_a_signal_that_comes_twice_is_one() -> None:
+    """As ``timeout`` sends it: to the process, and to its group."""
+    value = serving(1)
+    value.terminate(5.0)
+    assert value.terminate(5.0 + SAME_S / 2) == []
+    assert value.terminate(5.0 + SAME_S) == [Drain(1, 0.0)]
 
 
 def test_who_is_starting_or_backing_off_does_not_hold_the_end_up() -> None:

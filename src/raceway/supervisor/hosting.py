@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,16 @@ logger = logging.getLogger("raceway.supervisor")
 
 
 def wanted() -> list[Broker]:
-    """The brokers of the layers that this process has configured."""
-    from raceway.layers import local  # Django is configured by now, if it is used at all
+    """The brokers of the layers that this process has configured; call it once the application is loaded.
 
-    hosting_wanted = getattr(local, "hosting_wanted", list)
-    return [Broker(str(one["path"]), one["lease_s"]) for one in hosting_wanted()]
+    Raises ``InvalidChannelLayerError`` if a layer cannot be made.
+    """
+    conf = sys.modules.get("django.conf")
+    if conf is None or not conf.settings.configured:  # an application without Django has no layers
+        return []
+    from raceway.layers.local import hosting_wanted
+
+    return [Broker(**one) for one in hosting_wanted()]
 
 
 class Hosting:

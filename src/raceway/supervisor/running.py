@@ -85,6 +85,7 @@ class Supervisor:
         self._hosting = Hosting()
         self._to_do: deque[Effect] = deque()
         self._acting = False
+        self._stopping = False
         self._selector = selectors.DefaultSelector()
         self._finish: state.Finish | None = None
         self._weigh_at = time.monotonic()
@@ -140,15 +141,21 @@ class Supervisor:
         now = time.monotonic()
         if number == signal.SIGCHLD:
             self._reap()
-        elif number == signal.SIGTERM:
-            logger.info("SIGTERM: stopping within %g s.", self._config.drain_s)
-            self._act(self._supervision.terminate(now))
-        elif number == signal.SIGINT:
-            logger.info("SIGINT: stopping.")
-            self._act(self._supervision.interrupt(now))
         elif number == signal.SIGHUP:
             logger.info("SIGHUP: replacing the workers.")
             self._act(self._supervision.renew(now))
+        elif number == signal.SIGTERM:
+            self._stop(
+                f"SIGTERM: stopping within {self._config.drain_s:g} s.", self._supervision.terminate(now)
+            )
+        elif number == signal.SIGINT:
+            self._stop("SIGINT: stopping.", self._supervision.interrupt(now))
+
+    def _stop(self, text: str, effects: list[Effect]) -> None:
+        if effects:  # or it is the same signal once more
+            logger.info("%s", text if not self._stopping else "A second signal: waiting for nobody.")
+            self._stopping = True
+            self._act(effects)
 
     def _reap(self) -> None:
         for number, worker in list(self._workers.items()):

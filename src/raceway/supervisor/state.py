@@ -41,6 +41,9 @@ END_S: Final = 15.0
 HURRY_S: Final = 3.0
 """The same after a second signal."""
 
+SAME_S: Final = 0.2
+"""Signals so close together are one: who signals a group often signals its first process as well."""
+
 
 class State(Enum):
     """Of a slot."""
@@ -183,6 +186,7 @@ class Supervision:
         self._renewing: int | None = None
         self._stop: Finish | None = None
         self._signals = 0
+        self._signalled_at = -inf
         self._finished = False
 
     # What happens
@@ -309,7 +313,10 @@ class Supervision:
 
     def _signalled(self, drain_s: float, now: float) -> list[Effect]:
         effects: list[Effect] = []
+        if now - self._signalled_at < SAME_S:
+            return effects
         self._signals += 1
+        self._signalled_at = now
         if self._stop is None:
             self._stop_all(drain_s, Finish(0), now, effects)
         else:

@@ -12,9 +12,10 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Final, NamedTuple
 
-from raceway.errors import ConfigurationError
+from raceway.errors import ConfigurationError, InvalidChannelLayerError
 from raceway.server import Config, Server, load_application
 from raceway.server.running import Stop, run_server
 from raceway.server.serving import raise_file_limit
@@ -53,6 +54,8 @@ def work(application: str, config: Config, inherited: Inherited, leave_within_s:
     for number in OBEYED:  # not SIG_IGN, which what we start would inherit
         signal.signal(number, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, OBEYED)  # the supervisor has blocked them until now
+    with suppress(OSError):  # what top shows, on Linux
+        Path("/proc/self/comm").write_text(f"raceway:{inherited.slot}")
     raise_file_limit()
     sockets = [_own(number) for number in inherited.sockets]
     link = Link(_own(inherited.pipe), config.drain_s)
@@ -61,7 +64,7 @@ def work(application: str, config: Config, inherited: Inherited, leave_within_s:
         loaded = load_application(application)
         link.say(pipe.Brokers(hosting.wanted()))
         run_server(Server(loaded, config, sockets), link, leave_within_s)
-    except ConfigurationError as error:
+    except (ConfigurationError, InvalidChannelLayerError) as error:
         link.say(pipe.Failed(str(error)))
         return 2
     except Exception:
