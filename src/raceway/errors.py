@@ -4,13 +4,13 @@
 
     RacewayError
     |- ConfigurationError          a setting, option or import path that cannot work (command line: exit 2)
+    |  `- InvalidChannelLayerError CHANNEL_LAYERS names no usable backend (a ValueError)
     |- InvalidMessage              the application sent something ASGI does not allow here
     |- MalformedMessage            a client's message is not what the consumer reads (a ValueError)
     |- ClientDisconnected          send() after the client has gone (an OSError, ASGI HTTP/WebSocket 2.4)
     |- ChannelFull                 the channel holds its capacity of messages
     |- MessageTooLarge             one message above the layer's limit
     |- LayerUnavailable            no broker answers
-    |- InvalidChannelLayerError    CHANNEL_LAYERS names no usable backend (a ValueError)
     |- RequestAborted              the client went away in the middle of a request body
     |  `- RequestTimeout           ... or stopped sending it
     `- FlowControl                 raised by user code to steer a consumer, never an error report
@@ -58,7 +58,7 @@ class LayerUnavailable(RacewayError):
     """The channel layer has no broker to talk to; the message was not sent."""
 
 
-class InvalidChannelLayerError(RacewayError, ValueError):
+class InvalidChannelLayerError(ConfigurationError, ValueError):
     """``CHANNEL_LAYERS`` is missing, or names a backend or option that does not exist."""
 
 

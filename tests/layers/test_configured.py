@@ -8,7 +8,7 @@ import pytest
 from django.test import override_settings
 
 import tests.project  # noqa: F401  Django's settings
-from raceway.errors import InvalidChannelLayerError
+from raceway.errors import ConfigurationError, InvalidChannelLayerError
 from raceway.layers import channel_layers, get_channel_layer
 from raceway.layers.foreign import ForeignLayer
 from raceway.layers.memory import MemoryLayer
@@ -96,6 +96,9 @@ def test_mistakes_are_named(config: dict[str, Any], complaint: str) -> None:
         get_channel_layer()
     assert complaint in str(caught.value)
     assert isinstance(caught.value, ValueError)
+    assert isinstance(
+        caught.value, ConfigurationError
+    )  # so a server ends with the sentence, and exit status 2
 
 
 @override_settings(CHANNEL_LAYERS={"default": {}})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
 
-from raceway.errors import RacewayError
-from raceway.layers.local.hosting import start_hosting, stop_hosting
+from raceway.errors import ConfigurationError
+from raceway.layers.hosting import start_hosting, stop_hosting
 from raceway.routing.begin import begin
 from raceway.types import ASGIApplication, Prepare, RacewayApplication, Receive, Scope, Send
 
@@ -43,7 +43,7 @@ async def answer_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
     await receive()
     try:
         start_hosting()
-    except RacewayError as error:
+    except ConfigurationError as error:
         await send({"type": "lifespan.startup.failed", "message": str(error)})
         return
     await send({"type": "lifespan.startup.complete"})
