@@ -241,7 +241,9 @@ def test_two_tabs_of_one_person_count_once(demo: Demo, visit: Visit) -> None:
     expect_count(fry, 1)
 
 
-def test_a_killed_server_leaves_no_ghosts(demo: Demo, visit: Visit) -> None:
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_killed_server_leaves_no_ghosts(demos: Demos, visit: Visit, workers: int) -> None:
+    demo = demos(workers)
     leela, fry = visit(demo, "leela"), visit(demo, "fry")
     open_document(fry)
     expect_status(leela, "read", "Philip J. Fry")
