@@ -315,14 +315,15 @@ def test_sigterm_drains_and_ends_with_0(launch: Any) -> None:
 
 @pytest.mark.parametrize("number", [SIGINT, SIGTERM], ids=lambda number: number.name)
 def test_a_signal_to_the_whole_group_does_no_harm(launch: Any, number: signal.Signals) -> None:
-    server = launch(2, "--drain-seconds", "1", start_new_session=True).ready()
+    server = launch(2, "--drain-seconds", "4", start_new_session=True).ready()
     sockets = sockets_of_all(server, 2, "/deaf")
     began = time.monotonic()
     os.killpg(server.popen.pid, number)
+    time.sleep(0.02)
     server.signal(number)  # ``timeout`` signals the process as well
     assert [close_code(client) for client in sockets.values()] == [1012, 1012]
     assert server.ended() == 0
-    assert number is SIGINT or time.monotonic() - began > 1, "it was taken for two signals"
+    assert number is SIGINT or time.monotonic() - began > 4, "it was taken for two signals"
     assert [line for line in server.rest_of_stderr() if "ERROR" in line or "Traceback" in line] == []
 
 
