@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -60,6 +61,43 @@ print(kitchen.count(), counts)
 """As a worker of Celery's does that has sent before it forks."""
 
 
+BAD_SETTINGS = """
+from config.settings import *
+
+CHANNEL_LAYERS["default"]["CONFIG"]["path"] = "/nowhere/at/all/broker"
+DATABASES = {}
+"""
+
+CHAT = """
+import os
+from raceway.consumers import AsyncJsonWebsocketConsumer
+
+
+class Chat(AsyncJsonWebsocketConsumer):
+    groups = ["lobby"]
+
+    async def connect(self):
+        await self.accept()
+        await self.send_json({"worker": os.getpid()})
+
+    async def receive_json(self, content):
+        await self.group_send("lobby", {"type": "said", "text": content})
+
+    async def said(self, event):
+        await self.send_json(event["text"])
+
+
+application = Chat.as_asgi()
+"""
+
+SCRIPT = """
+from raceway import Group
+
+Group("lobby").broadcast({"from": "a script"})
+print(Group("lobby").count())
+"""
+
+
 class Project:
     """The project of the how-tos, with the default layer and a database in which two people are logged in."""
 
@@ -111,9 +149,10 @@ class Project:
 
             yield open_socket
 
-    def server(self) -> Server:
+    def server(self, *options: str) -> Server:
         """A server of its own, that can be killed."""
-        return Server(self.folder, APPLICATION, "--port", "0", "--drain-seconds", "0", environ=self.environ)
+        command = [APPLICATION, "--port", "0", "--drain-seconds", "0", *options]
+        return Server(self.folder, *command, environ=self.environ)
 
 
 class Server(Process):
@@ -221,3 +260,73 @@ def test_another_server_takes_over(project: Project, number: signal.Signals) -> 
             assert project.shell("from raceway import Group; print(Group('kitchen').count())") == "2"
             project.run("manage.py", "close_kitchen")
             assert [heard(cook) for cook in (other, last)] == [{"closed": "We are sold out."}] * 2
+
+
+def test_a_killed_worker_leaves_no_ghost(project: Project) -> None:
+    asked = "from raceway import Group; print(*sorted(Group('kitchen').members()))"
+    with project.server("--workers", "4") as server, ExitStack() as stack:
+        cooks = [stack.enter_context(opened(server.port, "/kitchen/")) for _ in range(12)]
+        before = project.shell(asked).split()
+        victim = int(
+            Path(f"/proc/{server.popen.pid}/task/{server.popen.pid}/children").read_text().split()[0]
+        )
+        os.kill(victim, signal.SIGKILL)
+        project.run("manage.py", "close_kitchen")
+        left = [cook for cook in cooks if is_told(cook)]
+        after = project.shell(asked).split()
+        assert len(after) == len(left)
+        assert set(after) < set(before)
+        assert len({name.partition("!")[0] for name in after}) == 3
+
+
+def is_told(cook: ClientConnection) -> bool:
+    """Whether it hears what the command says; the sockets of the killed worker are closed."""
+    try:
+        return bool(heard(cook) == {"closed": "We are sold out."})
+    except ConnectionClosed:
+        return False
+
+
+@pytest.mark.parametrize("kind", ["serve", "workers", "runserver"])
+def test_a_path_that_cannot_be_is_one_sentence(project: Project, kind: str) -> None:
+    (project.folder / "config/settings_bad.py").write_text(BAD_SETTINGS)
+    done = subprocess.run(
+        [sys.executable, *SERVERS[kind][0]],
+        cwd=project.folder,
+        env={**project.environ, "DJANGO_SETTINGS_MODULE": "config.settings_bad"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WAIT_S,
+    )
+    assert done.returncode in (1, 2)
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    sentence = done.stderr
+    assert "'/nowhere/at/all' for the broker's socket cannot be made" in sentence
+    assert "set CONFIG['path'] of the local layer" in sentence
+
+
+@pytest.mark.parametrize("options", [[], ["--workers", "4"]], ids=["one process", "workers"])
+def test_an_application_without_django(tmp_path: Path, options: list[str]) -> None:
+    """Where it is started stands for the project: who sends does so from there."""
+    (tmp_path / "chat.py").write_text(CHAT)
+    environ = {"DJANGO_SETTINGS_MODULE": "", "PYTHONWARNINGS": "error"}
+    command = ["chat:application", "--port", "0", "--drain-seconds", "0", *options]
+    with Server(tmp_path, *command, environ=environ) as server, ExitStack() as stack:
+        sockets = [stack.enter_context(opened(server.port, "/")) for _ in range(8)]
+        workers = {heard(socket)["worker"] for socket in sockets}
+        assert (len(workers) > 1) == bool(options)
+        sockets[0].send(json.dumps("from a socket"))
+        assert [heard(socket) for socket in sockets] == ["from a socket"] * 8
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT],
+            cwd=tmp_path,
+            env={**os.environ, **environ},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=WAIT_S,
+        )
+        assert (done.stdout, done.stderr) == ("8\n", "")
+        assert [heard(socket) for socket in sockets] == [{"from": "a script"}] * 8
