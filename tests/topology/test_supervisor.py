@@ -272,7 +272,8 @@ def port_of(server: Process) -> int:
     ],
 )
 def test_a_mistake_is_told_once_and_ends_it(tmp_path: Path, application: str, sentence: str) -> None:
-    with process(tmp_path, application, "--port", "0", "--workers", "3") as server:
+    environ = {"PYTHONWARNINGS": "error"}  # nothing is left open either
+    with process(tmp_path, application, "--port", "0", "--workers", "3", environ=environ) as server:
         assert server.ended() == 2
         (line,) = server.rest_of_stderr()
         assert line.startswith(sentence)

@@ -19,12 +19,11 @@ logger = logging.getLogger("raceway.supervisor")
 def wanted() -> list[Broker]:
     """The brokers of the layers that this process has configured; call it once the application is loaded.
 
-    Raises ``InvalidChannelLayerError`` if a layer cannot be made.
+    Raises ``ConfigurationError`` if a layer cannot be made.
     """
-    conf = sys.modules.get("django.conf")
-    if conf is None or not conf.settings.configured:  # an application without Django has no layers
-        return []
-    from raceway.layers.local import hosting_wanted
+    if "raceway.layers" not in sys.modules and "django.conf" not in sys.modules:
+        return []  # an application that has not heard of layers
+    from raceway.layers.hosting import hosting_wanted
 
     return [Broker(**one) for one in hosting_wanted()]
 

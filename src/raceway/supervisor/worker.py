@@ -15,8 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from raceway.errors import ConfigurationError, InvalidChannelLayerError
+from raceway.errors import ConfigurationError
 from raceway.server import Config, Server, load_application
+from raceway.server.listener import close_sockets
 from raceway.server.running import Stop, run_server
 from raceway.server.serving import raise_file_limit
 from raceway.supervisor import hosting, pipe
@@ -64,12 +65,14 @@ def work(application: str, config: Config, inherited: Inherited, leave_within_s:
         loaded = load_application(application)
         link.say(pipe.Brokers(hosting.wanted()))
         run_server(Server(loaded, config, sockets), link, leave_within_s)
-    except (ConfigurationError, InvalidChannelLayerError) as error:
+    except ConfigurationError as error:
         link.say(pipe.Failed(str(error)))
         return 2
     except Exception:
         link.say(pipe.Failed(traceback.format_exc().rstrip()))
         return 1
+    finally:
+        close_sockets(sockets, None)
     return 0
 
 
