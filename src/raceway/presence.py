@@ -7,7 +7,6 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator
-from functools import partial
 from threading import get_ident
 from typing import Any, Final
 
@@ -86,20 +85,20 @@ class Presence:
         watches = _can_be_told(consumer)
 
         def join() -> Awaitable[None]:
-            entered = partial(
-                layer.start_enter, self.name, name, consumer.channel_name, checked, self.grace_s
-            )
-            return _both(self._start_watch(consumer, layer, "join") if watches else DONE, entered())
+            watched = self._start_watch(consumer, layer, "join") if watches else DONE
+            entered = layer.start_enter(self.name, name, consumer.channel_name, checked, self.grace_s)
+            return _both(watched, entered)
 
         return _act(consumer, join)
 
     def leave(self, consumer: Consumer, /) -> Awaitable[None]:
-        """Let the connection not be there any more; its person leaves at once, without grace, if it has no other."""
+        """Let the connection not be there any more; its person leaves at once, without grace, if it has no other. The
+        consumer is not told of that, nor of what comes, unless it watches."""
         layer = self._layer_of(consumer)
 
         def leave() -> Awaitable[None]:
-            exited = layer.start_exit(self.name, consumer.channel_name)
-            return _both(self._start_unwatch(consumer, layer, "join"), exited)
+            unwatched = self._start_unwatch(consumer, layer, "join")
+            return _both(unwatched, layer.start_exit(self.name, consumer.channel_name))
 
         return _act(consumer, leave)
 
