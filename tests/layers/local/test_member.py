@@ -278,7 +278,7 @@ def test_a_gap_is_told_once_and_after_all_groups_are_subscribed_again() -> None:
     member.lost("second reason", 2)
     [_, subscribe] = again(member, 2)
     assert isinstance(subscribe, Subscribe)
-    assert member.answer(Answer(subscribe.n, None)) == [Missed("second reason")]
+    assert member.answer(Answer(subscribe.n, None)) == [Missed("first reason")]
     member.subscribe("h", 3)
     assert member.answer(Answer(subscribe.n + 1, None)) == []
 

@@ -256,7 +256,7 @@ class Link:
         if self._fd < 0:
             return
         self._disconnect()
-        if self.member.broker is not None:
+        if self.member.is_welcome:
             logger.warning("%s. Trying again.", why)
         self.do(self.member.lost(why, time.monotonic()))
         self._arm()

@@ -146,7 +146,8 @@ class Member(Generic[Waiter]):
         self._missed: str | None = None
         self._patient_until = now + CONNECT_S
         self._has_given_up = False
-        self._is_welcome = False
+        self.is_welcome = False
+        """The broker of this connection has answered."""
         self._retry_s = FIRST_RETRY_S
         self._retry_at = now
         self._beat_at = now
@@ -164,7 +165,7 @@ class Member(Generic[Waiter]):
     def connected(self, now: float) -> None:
         """There is a connection: greet, and say what stands and what nobody has heard yet."""
         self.state = State.UP
-        self._is_welcome = False
+        self.is_welcome = False
         self._beat_at = now + ANSWER_S
         self.said = [Hello(self.process, resumed=self.broker is not None)]
         if self._owns:
@@ -195,9 +196,9 @@ class Member(Generic[Waiter]):
         """The connection has ended: what was asked on it, and does not stand, has failed."""
         self.state = State.DOWN
         self.said.clear()
-        if self._groups:
+        if self._groups and self._missed is None:
             self._missed = why
-        if self._is_welcome:
+        if self.is_welcome:
             self._patient_until = now + CONNECT_S
             self._retry_at = now
         else:  # whoever listens there ends connections, or does not answer
@@ -251,7 +252,7 @@ class Member(Generic[Waiter]):
     def _is_overdue(self, now: float) -> bool:
         waits = [ask.since for ask in self._asks.values() if not isinstance(ask.frame, Take)]
         waits += [since for _, since in self._subscribing.values()]
-        return not self._is_welcome or any(now - since >= ANSWER_S for since in waits)
+        return not self.is_welcome or any(now - since >= ANSWER_S for since in waits)
 
     def _set_deadline(self) -> None:
         if self.is_up:
@@ -396,7 +397,7 @@ class Member(Generic[Waiter]):
 
     def welcome(self, frame: Welcome, now: float) -> None:
         self.broker = frame.broker
-        self._is_welcome = True
+        self.is_welcome = True
         self._has_given_up = False
         self._retry_s = FIRST_RETRY_S
         self._lease_s = frame.lease_s
