@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from itertools import count
+from pathlib import Path
 
 from raceway.layers.local.broker import Broker, Drop, Effect
 from raceway.layers.local.wire import (
@@ -84,3 +86,42 @@ class House:
             elif number not in self.dropped:
                 (body,) = FrameReader().feed(effect)
                 self.said[number].append(decode_from_broker(body))
+
+
+class Peer:
+    """A member over a real socket, which speaks and hears at once."""
+
+    def __init__(self, path: Path, process: str = A) -> None:
+        self.process = process
+        self._reader = FrameReader()
+        self._heard: list[FromBroker] = []
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(30)
+        try:
+            self.socket.connect(str(path))
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def __enter__(self) -> Peer:
+        self.say(Hello(self.process))
+        assert isinstance(self.hear(), Welcome)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def say(self, *frames: FromMember) -> None:
+        self.socket.sendall(b"".join(map(encode, frames)))
+
+    def hear(self) -> FromBroker | None:
+        """The next frame; ``None`` if the broker has ended the connection."""
+        while not self._heard:
+            try:
+                data = self.socket.recv(2**16)
+            except ConnectionResetError:  # what was said last was not read
+                return None
+            if not data:
+                return None
+            self._heard += map(decode_from_broker, self._reader.feed(data))
+        return self._heard.pop(0)

@@ -95,6 +95,8 @@ class BrokerHost:
             serving = self._serving
             if serving is not None:
                 serving.stop()
+            if thread is threading.current_thread():
+                return  # a collection of garbage found the host there; the thread ends by itself
             thread.join(STOP_S)
             if thread.is_alive():
                 logger.error("The broker at %s did not end within %g s.", self.path, STOP_S)
@@ -120,8 +122,8 @@ class BrokerHost:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while not stopping.is_set():
             if serving is None:
-                stopping.wait(RETRY_S)
-                serving = self._acquire_again()
+                if not stopping.wait(RETRY_S):
+                    serving = self._acquire_again()
                 continue
             try:
                 serving.run(stopping)
