@@ -31,6 +31,7 @@ FILES = [
     "docs/snippets/orders/functions.py",
     "docs/snippets/orders/management/commands/close_kitchen.py",
     "docs/snippets/orders/models.py",
+    "docs/snippets/orders/shift.py",
     "docs/snippets/orders/streams.py",
     "docs/snippets/orders/tasks.py",
     "docs/snippets/orders/test_echo.py",
@@ -107,6 +108,23 @@ def test_prices_reach_everybody(site: Site) -> None:
     with site.socket("/prices/") as one, site.socket("/prices/") as other:
         one.send(json.dumps({"price": 5}))
         assert heard(one) == heard(other) == {"price": 5}
+
+
+# Presence
+
+
+def test_cooks_come_move_and_go(site: Site) -> None:
+    with site.socket("/shift/", site.fry) as fry:
+        told = [heard(fry), heard(fry)]  # the list, and a diff with the same
+        at_stove = [{"name": "fry", "at": "stove"}]
+        [key] = next(one["cooks"] for one in told if "cooks" in one)
+        assert {"joined": {key: at_stove}, "changed": {}, "left": {}} in told
+        with site.socket("/shift/", site.fry) as tab:
+            assert heard(fry) == {"joined": {}, "changed": {key: at_stove * 2}, "left": {}}
+            tab.send(json.dumps({"at": "fridge"}))
+            moved = [*at_stove, {"name": "fry", "at": "fridge"}]
+            assert heard(fry) == {"joined": {}, "changed": {key: moved}, "left": {}}
+        assert heard(fry) == {"joined": {}, "changed": {key: at_stove}, "left": {}}
 
 
 # Users and tokens

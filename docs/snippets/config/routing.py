@@ -3,6 +3,7 @@ from raceway.auth import LoginRequiredMiddleware, TokenAuthMiddleware
 
 from orders import functions
 from orders.consumers import Account, Basket, Careful, Game, Kitchen, Price, Whoami
+from orders.shift import Shift
 from orders.tokens import verify
 
 websocket_urlpatterns = [
@@ -15,6 +16,7 @@ websocket_urlpatterns = [
     path("prices/", Price.as_asgi()),
     path("games/<slug:name>/", Game.as_asgi()),
     path("careful/", Careful.as_asgi()),
+    path("shift/", LoginRequiredMiddleware(Shift.as_asgi())),
     path("echo/", functions.echo),
     path("raw/", functions.raw),
 ]

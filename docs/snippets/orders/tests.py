@@ -14,6 +14,7 @@ from websockets.sync.client import connect as connect_client
 from orders.consumers import Kitchen
 from orders.functions import echo
 from orders.models import Order
+from orders.shift import cooks
 
 
 class KitchenTests(ChannelLayersMixin, TestCase):
@@ -52,6 +53,17 @@ class KitchenTests(ChannelLayersMixin, TestCase):
             order = Order.objects.create(customer=self.fry, item="pizza")
         sent.assert_published(User(self.fry), {"order": order.pk, "state": "placed"})
         sent.assert_nothing_published(Group("kitchen"))
+
+    def test_a_cook_goes_when_the_last_tab_has_been_closed_for_a_while(self):
+        with Clock() as clock, connect("/shift/", user=self.leela) as leela:
+            leela.receive()
+            with connect("/shift/", user=self.fry), connect("/shift/", user=self.fry):
+                clock.advance(1)
+                self.assertEqual(cooks.count(), 2)
+            clock.advance(14)
+            self.assertEqual(cooks.count(), 2)
+            clock.advance(1)
+            self.assertEqual(list(cooks.list()), [str(self.leela.pk)])
 
 
 class EchoTests(ChannelLayersMixin, TransactionTestCase):
