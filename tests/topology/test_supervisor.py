@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import resource
 import signal
 import socket
+import termios
 import threading
 import time
 from collections import Counter
@@ -304,14 +306,14 @@ def test_a_worker_that_blocks_ends_with_its_killed_supervisor_too(launch: Any, t
 
 
 def test_sigterm_drains_and_ends_with_0(launch: Any) -> None:
-    server = launch(2, "--drain-seconds", "1").ready()
+    server = launch(2, "--drain-seconds", "1", environ={"PYTHONWARNINGS": "error"}).ready()
     sockets = sockets_of_all(server, 2)
     began = time.monotonic()
     server.signal(SIGTERM)
     assert [close_code(client) for client in sockets.values()] == [1012, 1012]
     assert server.ended() == 0
     assert time.monotonic() - began < 1 + 4
-    assert [line for line in server.rest_of_stderr() if "ERROR" in line] == []
+    assert [line for line in server.rest_of_stderr() if "ERROR" in line or "Warning" in line] == []
 
 
 @pytest.mark.parametrize("number", [SIGINT, SIGTERM], ids=lambda number: number.name)
@@ -334,6 +336,22 @@ def test_a_signal_to_the_whole_group_while_workers_start(launch: Any) -> None:
     os.killpg(server.popen.pid, SIGTERM)
     assert server.ended() == 0
     assert [line for line in server.rest_of_stderr() if "ERROR" in line or "Traceback" in line] == []
+
+
+def test_a_closed_terminal_ends_it(launch: Any) -> None:
+    """To a supervisor without one SIGHUP means to replace the workers."""
+    terminal, inner_end = os.openpty()
+
+    def take_terminal() -> None:
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    server = launch(2, stdin=inner_end, preexec_fn=take_terminal).ready()
+    os.close(inner_end)
+    pids = workers_of(server)
+    os.close(terminal)
+    assert server.ended() == 0
+    assert not any(map(is_alive, pids))
 
 
 def terminate_twice(server: Process) -> None:
@@ -397,6 +415,18 @@ def test_all_addresses_of_a_host_have_one_port(launch: Any) -> None:
     server = launch(2, "--host", "").ready()
     get(server.port)
     socket.create_connection(("::1", server.port)).close()
+
+
+def test_an_inherited_socket_serves_all_workers(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APPLICATION)
+    with socket.create_server(("127.0.0.1", 0)) as inherited:
+        number, port = inherited.fileno(), inherited.getsockname()[1]
+        arguments = ("app:app", "--fd", str(number), "--workers", "2")
+        with process(tmp_path, *arguments, pass_fds=(number,)) as server:
+            server.ready()
+            wait_for(lambda: len({get(port)[0] for _ in range(50)}) == 2, "both workers serve")
+            server.signal(SIGTERM)
+            assert server.ended() == 0
 
 
 # Renewal

@@ -86,6 +86,7 @@ class Supervisor:
         self._to_do: deque[Effect] = deque()
         self._acting = False
         self._stopping = False
+        self._on_terminal = os.isatty(0)
         self._selector = selectors.DefaultSelector()
         self._finish: state.Finish | None = None
         self._weigh_at = time.monotonic()
@@ -141,6 +142,8 @@ class Supervisor:
         now = time.monotonic()
         if number == signal.SIGCHLD:
             self._reap()
+        elif number == signal.SIGHUP and self._on_terminal and not os.isatty(0):
+            self._stop("The terminal is gone: stopping.", self._supervision.interrupt(now))
         elif number == signal.SIGHUP:
             logger.info("SIGHUP: replacing the workers.")
             self._act(self._supervision.renew(now))
@@ -192,7 +195,8 @@ class Supervisor:
         if isinstance(word, pipe.Loaded):
             self._act(self._supervision.ready(number, time.monotonic()))
         elif isinstance(word, pipe.Failed):
-            self.failures[number] = word.text
+            if number not in self._supervision.leaving:  # or nobody asks
+                self.failures[number] = word.text
         elif isinstance(word, pipe.Connections):
             if worker.connections is not None:
                 worker.connections = word.count
@@ -250,6 +254,16 @@ class Supervisor:
             worker.say(pipe.Listen())
 
     def _spawn(self, slot: int, number: int) -> None:
+        try:
+            worker = self._started(slot)
+        except OSError as error:
+            self.failures[number] = f"No process could be started: {error}."
+            self._act(self._supervision.exited(number, 1, time.monotonic()))
+            return
+        self._workers[number] = worker
+        self._selector.register(worker.end, selectors.EVENT_READ, number)
+
+    def _started(self, slot: int) -> Worker:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         sockets = tuple(opened.fileno() for opened in self._slots[slot - 1])
@@ -261,16 +275,13 @@ class Supervisor:
                 pass_fds=(theirs.fileno(), *sockets),
                 env={**os.environ, INHERITED_WORKER: str(inherited), SUPERVISED: "1"},
             )
-        except OSError as error:
+        except OSError:
             ours.close()
-            self.failures[number] = f"No process could be started: {error}."
-            self._act(self._supervision.exited(number, 1, time.monotonic()))
-            return
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, OBEYED)
             theirs.close()
-        self._workers[number] = Worker(slot, process, ours)
-        self._selector.register(ours, selectors.EVENT_READ, number)
+        return Worker(slot, process, ours)
 
     def _drain(self, number: int, drain_s: float) -> None:
         worker = self._workers.get(number)

@@ -133,7 +133,8 @@ class Link(threading.Thread):
                 with suppress(RuntimeError):  # it is closed: the server has stopped
                     self._loop.call_soon_threadsafe(self._act, word, why)
             elif isinstance(word, pipe.Stop):  # nobody is connected, and loading may take its time
-                sys.stdout.flush()
+                with suppress(OSError):
+                    sys.stdout.flush()
                 os._exit(0)
 
     # In the loop
