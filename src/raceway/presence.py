@@ -15,7 +15,7 @@ from raceway.consumers import Consumer
 from raceway.consumers.handlers import handlers_of
 from raceway.done import DONE
 from raceway.errors import MessageTooLarge
-from raceway.layers import ChannelLayer, channel_layers
+from raceway.layers import ChannelLayer, channel_layers, presences
 from raceway.layers.handover import handover_of
 from raceway.layers.roster import Meta, Roll, presence_group
 from raceway.layers.spec import decode_event, encode_event, require_group_name
@@ -148,7 +148,6 @@ class Presence:
                 f"{self!r} is on the layer {self.alias!r}, and {type(consumer).__qualname__} on "
                 f"{consumer.channel_layer_alias!r}: give the presence that alias."
             )
-        layer.presence_changed = signal_change
         return layer
 
     def _start_watch(self, consumer: Consumer, layer: ChannelLayer, why: str) -> Awaitable[None]:
@@ -195,6 +194,7 @@ def _can_be_told(consumer: Consumer) -> bool:
 def _checked(meta: Meta) -> Meta:
     """The metadata as it will come out, of plain types. Raises ``TypeError`` and ``MessageTooLarge``."""
     encoded = encode_event(meta)
+    encode_event({"": {"": [meta]}})  # as deep as a diff has it
     if len(encoded) > META_BYTES:
         raise MessageTooLarge(f"The metadata has {len(encoded)} bytes; at most {META_BYTES} can be given.")
     return decode_event(encoded)
@@ -296,3 +296,6 @@ def signal_change(presence: str, kind: str, key: str, metas: list[Meta]) -> None
             _signals.pop(old, None)
         signals = _signals[loop] = _Signals(loop)
     signals.add(presence, kind, key, metas)
+
+
+presences.listener = signal_change

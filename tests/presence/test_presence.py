@@ -283,6 +283,17 @@ async def test_metadata_is_what_layers_carry_and_small() -> None:
         assert isinstance(errors[1], MessageTooLarge)
         assert "at most 4096" in str(errors[1])
 
+        given["since"] = deep = []
+        for _ in range(236):
+            deep.append([])
+            deep = deep[0]
+        await guest.send("")
+        await guest.expect_text("joined")
+        deep.append([[]])
+        await guest.send("")
+        await guest.expect_text("failed")
+        assert "nested deeper than 240 levels" in str(errors[2])
+
         given["since"] = place = [(1, 2)]
         await guest.send("")
         await guest.expect_text("joined")

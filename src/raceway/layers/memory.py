@@ -15,7 +15,7 @@ from raceway import clock as raceway_clock
 from raceway.done import DONE
 from raceway.errors import ChannelFull
 from raceway.layers.front import ChannelLayer, LoopPart, running_loop
-from raceway.layers.presences import Presences
+from raceway.layers.presences import Presences, tell_listener
 from raceway.layers.queues import NamedMembers, Queues, Waiting
 from raceway.layers.roster import Change, Diff, Effect, Roll, presence_group
 from raceway.layers.spec import (
@@ -48,6 +48,7 @@ class MemoryLayer(ChannelLayer):
         self._queues = Queues(clock())
         self._named = NamedMembers()
         self._presences = Presences(self._act, clock)
+        self.presence_changed = tell_listener
         self._sent_count = 0
         self._rates = Rate(clock()), Rate(clock())
 

@@ -8,7 +8,17 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from raceway.layers.front import PresenceChanged, running_loop
 from raceway.layers.roster import Effect, Roll, Roster
+
+listener: PresenceChanged | None = None
+"""Takes the changes of layers that have not been told of another; put here by ``raceway.presence``, which layers must
+not import. In a process that never imports that, nobody has asked for signals."""
+
+
+def tell_listener(presence: str, kind: str, key: str, metas: list[dict[str, Any]]) -> None:
+    if listener is not None:
+        listener(presence, kind, key, metas)
 
 
 class Presences:
@@ -51,7 +61,7 @@ class Presences:
             return
         with self._lock:
             self._effects += self._roster.forget_owner(owner, self._wake())
-        loop = _running_loop()
+        loop = running_loop()
         if loop is not None:
             loop.call_soon(self._go_on)
 
@@ -94,7 +104,7 @@ class Presences:
                 self._is_acting = False
 
     def _set_timer(self) -> None:
-        loop = _running_loop()
+        loop = running_loop()
         deadline = self._roster.deadline
         if loop is None or deadline is None:
             return
@@ -108,10 +118,3 @@ class Presences:
                 self._timer = None
             self._wake()
         self._go_on()
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
