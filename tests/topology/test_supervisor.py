@@ -540,6 +540,16 @@ def test_who_has_many_more_leaves_new_ones_to_the_others(launch: Any, tmp_path: 
     assert not Path(path).exists()
 
 
+def test_a_unix_socket_outlives_failures(launch: Any, tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    server = launch(1, "--uds", path).ready()
+    (tmp_path / "killed").touch()
+    os.kill(workers_of(server).pop(), SIGKILL)
+    server.logged("the next one comes in 1")
+    (tmp_path / "killed").unlink()
+    get(path)  # it waits for the next one
+
+
 def test_too_few_files_refuse_some_clients_and_harm_no_one_else(launch: Any) -> None:
     def few() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))

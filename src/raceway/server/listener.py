@@ -32,10 +32,10 @@ def open_slots(config: Config, slots: int) -> list[list[socket.socket]]:
     """What ``slots`` processes listen on: each has sockets of its own, over which Linux spreads connections.
 
     Those of the first slot listen, so that no other server can have the port; the others are bound, and get
-    connections once somebody listens on them. All slots have the same list where they have to share one: with a
-    Unix socket, inherited ones, and on other systems. Raises as ``open_sockets``.
+    connections once somebody listens on them. All slots have the same list where they have to share (``slots_share``).
+    Raises as ``open_sockets``.
     """
-    if config.fd or config.uds is not None or sys.platform != "linux":
+    if slots_share(config):
         return [open_sockets(config)] * slots
     opened: list[list[socket.socket]] = []
     try:
@@ -47,6 +47,11 @@ def open_slots(config: Config, slots: int) -> list[list[socket.socket]]:
             close_sockets(sockets, None)
         raise ConfigurationError(_why_not(config.host, config.port, error)) from None
     return opened
+
+
+def slots_share(config: Config) -> bool:
+    """Whether all processes have to accept from the same sockets."""
+    return bool(config.fd) or config.uds is not None or sys.platform != "linux"
 
 
 def _beside(first: socket.socket) -> socket.socket:

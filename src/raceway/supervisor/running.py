@@ -17,7 +17,7 @@ from typing import Final
 
 from raceway.errors import ConfigurationError
 from raceway.server import Config
-from raceway.server.listener import close_sockets, open_slots
+from raceway.server.listener import close_sockets, open_slots, slots_share
 from raceway.server.running import describe
 from raceway.server.serving import listening_address, raise_file_limit
 from raceway.supervisor import pipe, state
@@ -79,7 +79,7 @@ class Supervisor:
         self.failures: dict[int, str] = {}
         self._config = config
         self._slots = slots
-        self._shared = len(slots) > 1 and slots[0] is slots[1]
+        self._shared = slots_share(config)
         self._supervision = Supervision(len(slots), config.drain_s, random.random)
         self._workers: dict[int, Worker] = {}
         self._hosting = Hosting()
@@ -89,6 +89,7 @@ class Supervisor:
         self._on_terminal = os.isatty(0)
         self._selector = selectors.DefaultSelector()
         self._finish: state.Finish | None = None
+        self._weighs = self._shared and len(slots) > 1
         self._weigh_at = time.monotonic()
 
     def run(self) -> state.Finish:
@@ -125,14 +126,14 @@ class Supervisor:
             elif key.data in self._workers:
                 self._hear(key.data, self._workers[key.data])
         now = time.monotonic()
-        if self._shared and now >= self._weigh_at:
+        if self._weighs and now >= self._weigh_at:
             self._weigh(now)
         if self._supervision.deadline is not None and self._supervision.deadline <= now:
             self._act(self._supervision.wake(now))
 
     def _timeout_s(self) -> float | None:
         deadline = self._supervision.deadline
-        if self._shared:
+        if self._weighs:
             deadline = self._weigh_at if deadline is None else min(deadline, self._weigh_at)
         return None if deadline is None else max(0.0, deadline - time.monotonic())
 
@@ -291,7 +292,7 @@ class Supervisor:
 
     def _quieten(self, slot: int) -> None:
         if self._shared:
-            return  # it is everybody's
+            return  # others may serve it, and a Unix socket would never listen again
         for opened in self._slots[slot - 1]:
             with suppress(OSError):  # it has not listened yet
                 opened.shutdown(socket.SHUT_RDWR)
@@ -300,9 +301,10 @@ class Supervisor:
         for opened in self._slots[0]:
             address = listening_address(opened)
             logger.info(
-                "Serving on %s with %d workers (stop with Ctrl-C).",
+                "Serving on %s with %d worker%s (stop with Ctrl-C).",
                 describe(address, bool(self._config.ssl_certfile)),
                 len(self._slots),
+                "s" if len(self._slots) > 1 else "",
             )
 
     def _report(self, report: state.Report) -> None:
