@@ -131,6 +131,17 @@ def test_a_host_can_be_stopped_and_started_again(path: Path) -> None:
     assert brokers() == []
 
 
+def test_what_waits_in_a_broker_that_ends_is_counted(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with hosting(path) as host, Peer(path) as peer:
+        peer.say(*(Send(n, "work", b"m", 100, 60.0) for n in (1, 2, 3)), Send(4, "play", b"m", 100, 0.0))
+        assert [peer.hear() for _ in range(4)] == [Answer(n, None) for n in (1, 2, 3, 4)]
+        host.stop()
+        host.start()
+    assert [record.message for record in caplog.records] == [
+        f"With the broker at {path} end 3 messages that waited in channels."
+    ]
+
+
 def test_threads_may_stop_it_at_once(path: Path) -> None:
     with hosting(path) as host, Peer(path) as peer:
         threads = [threading.Thread(target=host.stop) for _ in range(8)]

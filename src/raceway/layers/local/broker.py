@@ -159,6 +159,10 @@ class Broker:
         """Members that are connected."""
         return len(self._members)
 
+    def waiting_count(self, now: float) -> int:
+        """Messages that wait in channels, and are lost if the broker ends."""
+        return self._queues.figures(None, now)["messages_pending"]
+
     # Connections
 
     def connect(self, member_id: int, now: float) -> None:

@@ -199,6 +199,11 @@ class Serving:
         finally:
             server.close()
             await self._close_connections()
+            lost_count = self._broker.waiting_count(clock.monotonic())
+            if lost_count:
+                logger.warning(
+                    "With the broker at %s end %d messages that waited in channels.", self._path, lost_count
+                )
 
     def _is_in_place(self) -> bool:
         """Whether members still find the socket; whoever removes it, or the lock, makes a second broker possible."""
