@@ -17,6 +17,7 @@ from raceway.layers import channel_layers, decode_event
 from raceway.layers.local import LocalLayer
 from raceway.layers.memory import MemoryLayer
 from raceway.testing import fresh_channel_layers
+from raceway.testing.live import live_server
 
 
 @pytest.fixture
@@ -53,3 +54,12 @@ def test_a_broker_for_tests_ends_with_the_test(folder: Path) -> None:
             assert asyncio.run(use()) == [{"type": "n"}, 1]
         assert not path.exists()
         gc.collect()  # whatever is not closed would say so
+
+
+@pytest.mark.shell
+def test_a_live_server_hosts_nothing(folder: Path) -> None:
+    """Its class starts it before there are layers of a test; whoever serves the project meanwhile is not disturbed."""
+    path = folder / "broker"
+    config = {"BACKEND": "raceway.layers.local.LocalLayer", "CONFIG": {"path": str(path)}}
+    with override_settings(CHANNEL_LAYERS={"default": config}), live_server():
+        assert not path.exists()

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Mapping
 from raceway.errors import ConfigurationError
 from raceway.layers.hosting import start_hosting, stop_hosting
 from raceway.routing.begin import begin
+from raceway.threads import in_test
 from raceway.types import ASGIApplication, Prepare, RacewayApplication, Receive, Scope, Send
 
 
@@ -38,15 +39,18 @@ class ProtocolTypeRouter(RacewayApplication):
 async def answer_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
     """Have the channel layers ready before the first connection, and say what is wrong with them (ASGI lifespan 2.0).
 
-    On servers without a lifespan they are made when they are first used.
+    On servers without a lifespan they are made when they are first used. A live server of tests has layers of their
+    own, and hosts nothing for others.
     """
     await receive()
     try:
-        start_hosting()
+        if not in_test.get():
+            start_hosting()
     except ConfigurationError as error:
         await send({"type": "lifespan.startup.failed", "message": str(error)})
         return
     await send({"type": "lifespan.startup.complete"})
     await receive()
-    await stop_hosting()
+    if not in_test.get():
+        await stop_hosting()
     await send({"type": "lifespan.shutdown.complete"})
