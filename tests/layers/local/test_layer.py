@@ -22,6 +22,7 @@ from raceway.layers import Channel, Group, channel_layers
 from raceway.layers.local import LocalLayer
 from raceway.layers.local.serving import BrokerHost
 from raceway.layers.local.wire import Count
+from raceway.layers.roster import presence_group
 from raceway.layers.spec import decode_event
 from raceway.prepared import PreparedMessage
 from raceway.registry import Closing
@@ -474,6 +475,80 @@ def test_a_forked_child_is_another_process_with_connections_of_its_own(
         return [(await named.receive("work"))["from"] for _ in range(3)]
 
     assert asyncio.run(received()) == ["parent", "child", "parent again"]
+
+
+# Presence
+
+
+async def test_who_is_there_is_known_in_all_processes_and_told_by_one(make: Layers, host: BrokerHost) -> None:
+    here, there = make(), make()
+    changes: list[Any] = []
+    for layer in (here, there):
+        layer.presence_changed = lambda *change: changes.append(change)
+    tab, other_tab, watcher = Ears(here), Ears(there), Ears(there)
+    await there.group_add(presence_group("kitchen"), watcher.channel)
+    await here.start_enter("kitchen", "fry", tab.channel, {"page": 1}, 0)
+    await there.start_enter("kitchen", "fry", other_tab.channel, {"page": 2}, 0)
+    assert await here.roll("kitchen") == {"fry": [{"page": 1}, {"page": 2}]}
+    assert await asyncio.to_thread(there.roll_from_thread, "kitchen") == {"fry": [{"page": 1}, {"page": 2}]}
+    assert (
+        await there.roll_count("kitchen")
+        == await asyncio.to_thread(here.roll_count_from_thread, "kitchen")
+        == 1
+    )
+    await here.start_exit("kitchen", tab.channel)
+    assert await here.roll("kitchen") == {"fry": [{"page": 2}]}
+    there.close(other_tab.channel)
+    assert await there.roll_count("kitchen") == 0
+    await until(lambda: len(changes) == 2)
+    assert [change[:3] for change in changes] == [("kitchen", "joined", "fry"), ("kitchen", "left", "fry")]
+    await until(lambda: any(one["left"] for one in watcher.heard))
+    assert watcher.heard[0] == {
+        "type": "presence.diff",
+        "presence": "kitchen",
+        "joined": {"fry": [{"page": 1}]},
+        "changed": {},
+        "left": {},
+    }
+
+
+async def test_whose_process_closes_its_layer_is_there_no_more(make: Layers, host: BrokerHost) -> None:
+    here, there = make(), make()
+    await here.start_enter("kitchen", "fry", Ears(here).channel, {}, 0)
+    assert await there.roll_count("kitchen") == 1
+    await here.aclose()
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + WAIT_S
+    while await there.roll_count("kitchen"):
+        assert loop.time() < deadline
+
+
+async def test_who_was_there_is_there_after_another_broker_has_begun_and_nobody_sees_half_of_them(
+    make: Layers, path: Path, unhosted: None
+) -> None:
+    first, second = BrokerHost(path), BrokerHost(path)
+    first.start()
+    layers = [make() for _ in range(3)]
+    changes: list[Any] = []
+    for number, layer in enumerate(layers):
+        layer.presence_changed = lambda *change: changes.append(change)
+        await layer.start_enter("kitchen", f"cook {number}", Ears(layer).channel, {}, 15.0)
+    assert await layers[0].roll_count("kitchen") == 3
+    first.stop()
+    second.start()
+    try:
+        await until(lambda: layers[0]._link_here().is_up)
+        assert sorted(await layers[0].roll("kitchen")) == ["cook 0", "cook 1", "cook 2"]
+        assert [change[1] for change in changes] == ["joined"] * 3
+    finally:
+        second.stop()
+
+
+async def test_without_a_broker_nobody_can_say_who_is_there(make: Layers, unhosted: None) -> None:
+    layer = make()
+    await layer.start_enter("kitchen", "fry", Ears(layer).channel, {}, 0)
+    with pytest.raises(LayerUnavailable, match="No broker is running"):
+        await layer.roll("kitchen")
 
 
 # Options

@@ -115,6 +115,16 @@ def test_a_request_that_was_heard_fails_with_its_broker_and_is_never_said_again(
     assert again(member, 1) == [Hello("me", resumed=True)]
 
 
+def test_a_request_of_which_nothing_was_written_goes_to_the_next_broker() -> None:
+    member = up()
+    member.ask(sending, "written", 0)
+    member.ask(sending, "not written", 0)
+    [settled] = member.lost("Broken pipe", 1, written_n=1)
+    assert isinstance(settled, Settled)
+    assert settled.waiter == "written"
+    assert again(member, 1) == [Hello("me", resumed=True), sending(2)]
+
+
 def test_a_request_that_nobody_has_heard_waits_a_moment_for_a_broker() -> None:
     member = make()
     n = member.ask(sending, "a", 0)
@@ -411,6 +421,18 @@ def test_a_broker_that_never_answers_does_not_keep_joins_waiting() -> None:
     assert not member.must_wait("g")
 
 
+def test_who_asked_a_broker_that_never_welcomed_is_told_when_it_goes() -> None:
+    member = make()
+    member.own()
+    member.wake(CONNECT_S)
+    member.connected(2)
+    member.enter("p", "1", "c!1", {}, 0, "presence", 2)
+    member.ask(sending, "request", 2)
+    effects = member.lost("gone", 3, written_n=0)
+    errors = {one.waiter: type(one.error) for one in effects if isinstance(one, Settled)}
+    assert errors == {"presence": type(None), "request": NoBroker}
+
+
 # Any order of events
 
 ACTIONS = st.lists(
@@ -510,6 +532,8 @@ def test_in_any_order_each_waiter_is_told_once_and_no_request_is_said_twice(
             heed(member.answer(taken if isinstance(frame, Take) else Answer(frame.n, None)))
         listen()
 
+    if member.is_up and len(actions) % 2:
+        heed(member.lost("the end", now, written_n=member.last_n // 2))
     if member.is_up:  # a broker that answers all that it heard is never lost
         member.welcome(Welcome("b", LEASE_S), now)
         for frame in asked:

@@ -113,6 +113,8 @@ class Link:
         self._is_waiting_to_write = False
         self.said_bytes = 0
         self._written_bytes = 0
+        self._written_n = 0
+        """Nothing of requests with a higher number is with the kernel."""
         self._writers: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     # Asking and saying
@@ -258,7 +260,7 @@ class Link:
         self._disconnect()
         if self.member.is_welcome:
             logger.warning("%s. Trying again.", why)
-        self.do(self.member.lost(why, time.monotonic()))
+        self.do(self.member.lost(why, time.monotonic(), self._written_n))
         self._arm()
 
     def _disconnect(self) -> None:
@@ -386,6 +388,8 @@ class Link:
         except OSError as error:
             self._lose(f"The connection to the broker at {self.path} failed ({error.strerror})")
             return
+        if written:
+            self._written_n = self.member.last_n
         self._written_bytes += written
         self._rest = data[written:]
         if bool(self._rest or self._pieces) != self._is_waiting_to_write:

@@ -126,7 +126,8 @@ class Member(Generic[Waiter]):
         self.broker: str | None = None
         """The name of the broker that has answered last."""
         self._random = random
-        self._last_n = 0
+        self.last_n = 0
+        """The highest number of a request."""
         self._lease_s = 3 * ANSWER_S
         # What stands
         self._owns = False
@@ -192,8 +193,11 @@ class Member(Generic[Waiter]):
         self._retry_s = min(2 * self._retry_s, LONGEST_RETRY_S)
         self._set_deadline()
 
-    def lost(self, why: str, now: float) -> list[Effect[Waiter]]:
-        """The connection has ended: what was asked on it, and does not stand, has failed."""
+    def lost(self, why: str, now: float, written_n: int | None = None) -> list[Effect[Waiter]]:
+        """The connection has ended: what was asked on it, and does not stand, has failed.
+
+        Of requests with a number above ``written_n`` nothing was written: they go to the next broker.
+        """
         self.state = State.DOWN
         self.said.clear()
         if self._groups and self._missed is None:
@@ -205,10 +209,16 @@ class Member(Generic[Waiter]):
             self.refused(now)
         effects: list[Effect[Waiter]] = []
         for n, ask in list(self._asks.items()):
-            if not isinstance(ask.frame, Take | Enter) and n not in self._unsaid:
+            if isinstance(ask.frame, Take | Enter) or n in self._unsaid:
+                continue
+            if written_n is not None and n > written_n:
+                self._unsaid.add(n)
+            else:
                 del self._asks[n]
                 error = LayerUnavailable(f"{why}; whether it had done what it was asked for is not known.")
                 effects.append(Settled(ask.waiter, error=error))
+        if self._has_given_up:
+            effects += self._give_up()
         self._set_deadline()
         return effects
 
@@ -390,8 +400,8 @@ class Member(Generic[Waiter]):
             self._set_deadline()
 
     def _number(self) -> int:
-        self._last_n += 1
-        return self._last_n
+        self.last_n += 1
+        return self.last_n
 
     # What the broker says
 
