@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 DEADLINE_S = 20.0
 
@@ -46,6 +46,8 @@ from raceway.consumers import AsyncWebsocketConsumer
 
 
 class Greeter(AsyncWebsocketConsumer):
+    groups = ["greeted"]
+
     async def connect(self):
         await self.accept()
         await self.send("first")
@@ -148,8 +150,12 @@ def get(port: int, path: str) -> tuple[int, bytes]:
             return error.code, b""
 
 
+def greeted(port: int) -> ClientConnection:
+    return connect(f"ws://127.0.0.1:{port}/greet/", origin=f"http://127.0.0.1:{port}")  # type: ignore
+
+
 def greeting(port: int) -> Any:
-    with connect(f"ws://127.0.0.1:{port}/greet/", origin=f"http://127.0.0.1:{port}") as client:  # type: ignore
+    with greeted(port) as client:
         return client.recv(DEADLINE_S)
 
 
@@ -206,7 +212,17 @@ def test_a_changed_file_is_served_changed(runserver: Callable[..., Runserver], f
     attempts = count(2_000_000_000)
     while not server.says("changed, reloading", 1.5):
         os.utime(folder / "routing.py", (0, next(attempts)))
-    assert greeting(server.port()) == "second"
+    port = server.port()
+    with greeted(port) as client:
+        assert client.recv(DEADLINE_S) == "second"
+        command = "from raceway import Group; Group('greeted').broadcast('from a shell')"
+        subprocess.run(
+            [sys.executable, "-m", "django", "shell", "-c", command],
+            cwd=folder,
+            env=environment(folder),
+            check=True,
+        )
+        assert client.recv(DEADLINE_S) == "from a shell"
     assert server.stop(signal.SIGTERM) == 0
 
 

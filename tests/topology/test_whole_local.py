@@ -244,22 +244,24 @@ def test_without_a_server_it_is_said_once(project: Project) -> None:
     assert re.fullmatch(r"No broker is running at /\S+: start the server.*", said.splitlines()[-1]), said
 
 
+@pytest.mark.parametrize("options", [[], ["--workers", "2"]], ids=["one process", "workers"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_another_server_takes_over(project: Project, number: signal.Signals) -> None:
+def test_another_server_takes_over(project: Project, number: signal.Signals, options: list[str]) -> None:
     """It joins the broker of the first; when that ends, its sockets are told of a gap, and go on."""
-    with project.server() as first, project.server() as second, ExitStack() as stack:
-        one = stack.enter_context(opened(first.port, "/kitchen/"))
-        other = stack.enter_context(opened(second.port, "/kitchen/"))
+    with project.server(*options) as first, project.server(*options) as second, ExitStack() as stack:
+        ones = [stack.enter_context(opened(first.port, "/kitchen/")) for _ in range(4)]
+        others = [stack.enter_context(opened(second.port, "/kitchen/")) for _ in range(4)]
         project.run("manage.py", "close_kitchen")
-        assert [heard(cook) for cook in (one, other)] == [{"closed": "We are sold out."}] * 2
+        assert [heard(cook) for cook in (*ones, *others)] == [{"closed": "We are sold out."}] * 8
         first.signal(number)
-        with pytest.raises(ConnectionClosed):
-            one.recv(WAIT_S)
-        assert heard(other) == {"open": []}
-        with project.server() as third, opened(third.port, "/kitchen/") as last:
-            assert project.shell("from raceway import Group; print(Group('kitchen').count())") == "2"
+        for one in ones:
+            with pytest.raises(ConnectionClosed):
+                one.recv(WAIT_S)
+        assert [heard(other) for other in others] == [{"open": []}] * 4
+        with project.server(*options) as third, opened(third.port, "/kitchen/") as last:
+            assert project.shell("from raceway import Group; print(Group('kitchen').count())") == "5"
             project.run("manage.py", "close_kitchen")
-            assert [heard(cook) for cook in (other, last)] == [{"closed": "We are sold out."}] * 2
+            assert [heard(cook) for cook in (*others, last)] == [{"closed": "We are sold out."}] * 5
 
 
 def test_a_killed_worker_leaves_no_ghost(project: Project) -> None:
