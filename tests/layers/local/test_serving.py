@@ -142,6 +142,16 @@ def test_what_waits_in_a_broker_that_ends_is_counted(path: Path, caplog: pytest.
     ]
 
 
+def test_its_own_thread_may_stop_it(path: Path) -> None:
+    with hosting(path) as host, Peer(path) as peer:
+        assert host._serving is not None
+        assert host._serving._loop is not None
+        host._serving._loop.call_soon_threadsafe(host.stop)
+        assert peer.hear() is None
+        eventually(lambda: brokers() == [])
+        assert not path.exists()
+
+
 def test_threads_may_stop_it_at_once(path: Path) -> None:
     with hosting(path) as host, Peer(path) as peer:
         threads = [threading.Thread(target=host.stop) for _ in range(8)]

@@ -95,11 +95,11 @@ class BrokerHost:
             serving = self._serving
             if serving is not None:
                 serving.stop()
-            if thread is threading.current_thread():
-                return  # a collection of garbage found the host there; the thread ends by itself
-            thread.join(STOP_S)
-            if thread.is_alive():
-                logger.error("The broker at %s did not end within %g s.", self.path, STOP_S)
+            # A collection of garbage may find a host in its own thread, which then ends by itself.
+            if thread is not threading.current_thread():
+                thread.join(STOP_S)
+                if thread.is_alive():
+                    logger.error("The broker at %s did not end within %g s.", self.path, STOP_S)
         atexit.unregister(self.stop)
 
     def _acquire(self) -> Serving | None:
@@ -148,8 +148,9 @@ class BrokerHost:
         return serving
 
     def _release(self, serving: Serving) -> None:
-        self.is_owner = False
-        self._serving = None
+        if self._serving is serving:  # else it was stopped and started again meanwhile
+            self.is_owner = False
+            self._serving = None
         serving.release()
 
     def forget_in_child(self) -> None:
