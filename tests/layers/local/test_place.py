@@ -8,7 +8,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,13 +31,6 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A temporary directory of the system's that only this test has."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
-
-
-@pytest.fixture
-def path() -> Iterator[Path]:
-    """A path that is short enough for a socket."""
-    with tempfile.TemporaryDirectory(prefix="rw-", dir="/tmp") as directory:
-        yield Path(directory, "broker.sock")
 
 
 def test_the_default_is_the_same_in_all_processes_of_a_project(temporary: Path) -> None:
