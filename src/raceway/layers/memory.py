@@ -194,9 +194,11 @@ class MemoryLayer(ChannelLayer):
         return self.roll_count_from_thread(presence)
 
     def roll_from_thread(self, presence: str) -> Roll:
+        self._forget_ended()
         return fresh(self._presences.roll(presence))
 
     def roll_count_from_thread(self, presence: str) -> int:
+        self._forget_ended()
         return self._presences.count(presence)
 
     def leave_all(self, channel: str) -> None:
@@ -206,6 +208,10 @@ class MemoryLayer(ChannelLayer):
     def close(self, channel: str) -> None:
         super().close(channel)
         self._presences.exit(None, channel)
+
+    def _forget_ended(self) -> None:
+        for _ in self._live_parts():
+            """Each loop is looked at, and forgotten if it is closed."""
 
     def _forget_part(self, loop: asyncio.AbstractEventLoop) -> None:
         super()._forget_part(loop)
