@@ -229,6 +229,21 @@ def test_one_line_reaches_every_socket(project: Project, kind: str) -> None:
         assert [heard(cook) for cook in cooks[1:]] == [{"note": "hello"}] * 11
 
 
+def test_a_message_to_a_named_channel_waits_for_who_takes_it(project: Project) -> None:
+    with project.server():
+        project.shell(
+            "from raceway import Channel\n"
+            "for number in range(3): Channel('thumbnails').send({'type': 'make', 'number': number})"
+        )
+        taken = project.shell(
+            "import asyncio\n"
+            "from raceway import get_channel_layer\n"
+            "async def take(): return [(await get_channel_layer().receive('thumbnails'))['number'] for _ in range(3)]\n"
+            "print(asyncio.run(take()))"
+        )
+        assert taken == "[0, 1, 2]"
+
+
 def test_without_a_server_it_is_said_once(project: Project) -> None:
     said = project.shell(
         "import logging, sys; logging.basicConfig(level='INFO', stream=sys.stdout)\n"
