@@ -109,7 +109,7 @@ async def test_what_is_said_in_one_pass_is_one_write(
     link: Link, host: BrokerHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert link.find()
-    await link.say(publish())  # the greeting is out
+    await link.send(publish())  # the greeting is out
     writes: list[int] = []
     write = os.write
 
@@ -119,7 +119,7 @@ async def test_what_is_said_in_one_pass_is_one_write(
         return write(fd, data)
 
     monkeypatch.setattr(os, "write", counted)
-    waiting = [link.publish(publish(group=f"g{number}")) for number in range(100)]
+    waiting = [link.send(publish(group=f"g{number}")) for number in range(100)]
     asks = [link.ask(lambda n: Count(n, "g"))[1] for _ in range(100)]
     assert writes == []
     await asyncio.gather(*map(asyncio.ensure_future, [*map(awaited, waiting), *asks]))
@@ -135,9 +135,9 @@ async def test_who_awaits_waits_until_the_kernel_has_it_and_needs_no_broker_that
 ) -> None:
     assert link.find()
     connection = raw.accept()
-    await asyncio.wait_for(awaited(link.publish(publish(1000))), WAIT_S)
+    await asyncio.wait_for(awaited(link.send(publish(1000))), WAIT_S)
     assert [type(frame) for frame in frames(connection, 2)] == [Hello, Publish]
-    waiting = asyncio.ensure_future(awaited(link.publish(publish(8 * MIB))))
+    waiting = asyncio.ensure_future(awaited(link.send(publish(8 * MIB))))
     for _ in range(20):
         await asyncio.sleep(0)
     assert not waiting.done()
@@ -154,16 +154,16 @@ async def test_above_the_bound_who_awaits_waits_and_the_rest_is_dropped_counted_
     connection = raw.accept()
     sent = 0
     while link.said_bytes - link._written_bytes + 2 * MIB < LINK_BUFFER_BYTES:
-        link.publish(publish(MIB, "kept"))
+        link.send(publish(MIB, "kept"))
         sent += 1
         link.flush()
     with caplog.at_level(logging.ERROR, "raceway.layers"):
         for _ in range(3):
-            link.publish(publish(2 * MIB, "dropped"))
+            link.send(publish(2 * MIB, "dropped"))
     assert link.dropped_count == 3
     [record] = caplog.records
     assert "16 MiB wait for it, so a message that nobody waits for is dropped" in record.getMessage()
-    patient = [asyncio.ensure_future(awaited(link.publish(publish(2 * MIB, "patient")))) for _ in range(3)]
+    patient = [asyncio.ensure_future(awaited(link.send(publish(2 * MIB, "patient")))) for _ in range(3)]
     await asyncio.sleep(0)
     assert not any(one.done() for one in patient)
     _, *read = await asyncio.to_thread(frames, connection, 1 + sent + 3)
@@ -176,11 +176,43 @@ async def test_above_the_bound_who_awaits_waits_and_the_rest_is_dropped_counted_
 async def test_who_waits_for_room_does_not_wait_for_a_broker_that_has_gone(link: Link, raw: Raw) -> None:
     assert link.find()
     raw.accept()
-    waiting = asyncio.ensure_future(awaited(link.publish(publish(8 * MIB))))
+    waiting = asyncio.ensure_future(awaited(link.send(publish(8 * MIB))))
     await asyncio.sleep(0)
     raw.close()
     await asyncio.wait_for(waiting, WAIT_S)
     assert not link.is_up
+
+
+async def test_requests_above_the_bound_are_refused(link: Link, raw: Raw) -> None:
+    assert link.find()
+    raw.accept()
+    asked: list[asyncio.Future[Any]] = []
+    with pytest.raises(LayerUnavailable, match="is too slow: 16777216 bytes wait for it"):
+        for _ in range(20):
+            asked.append(link.ask(lambda n: Send(n, "work", bytes(2 * MIB), 3, 60))[1])
+            link.flush()
+    assert len(asked) >= LINK_BUFFER_BYTES // (2 * MIB)
+    link.close()
+    assert {type(error) for error in await asyncio.gather(*asked, return_exceptions=True)} == {
+        LayerUnavailable
+    }
+
+
+async def test_nobody_waits_for_a_link_that_was_closed(link: Link, raw: Raw) -> None:
+    _, counting = link.ask(lambda n: Count(n, "g"))
+    raw.accept()
+    link.subscribe("g")
+    joining = link.subscribed("g")
+    entering = link.enter("p", "1", "c!1", {}, 0)
+    sending = asyncio.ensure_future(awaited(link.send(publish(8 * MIB))))
+    await asyncio.sleep(0)
+    link.close()
+    assert joining is not None
+    await asyncio.wait_for(asyncio.gather(joining, entering, sending), WAIT_S)
+    with pytest.raises(LayerUnavailable, match="The channel layer was closed"):
+        await counting
+    with pytest.raises(LayerUnavailable):
+        link.ask(lambda n: Count(n, "g"))
 
 
 # Reading

@@ -114,7 +114,7 @@ class LocalLayer(MemoryLayer):
             return DONE
         link = self._link_here()
         if self._is_owned_elsewhere(channel) and link.find():
-            return link.say(self._sending(channel, message)(0))
+            return link.send(self._sending(channel, message)(0))
         _, answered = link.ask(self._sending(channel, message))
         answered.add_done_callback(self._count_full)
         return Outcome(answered, f"Sending to {channel}")
@@ -138,7 +138,7 @@ class LocalLayer(MemoryLayer):
         if not link.find():
             self._tell_alone()
             return DONE
-        return link.publish(Publish(0, group, pack(message), exclude, policy, self.expiry))
+        return link.send(Publish(0, group, pack(message), exclude, policy, self.expiry))
 
     def publish_from_thread(
         self, group: str, message: Message, exclude: str | None = None, policy: Policy = "close"
@@ -158,7 +158,7 @@ class LocalLayer(MemoryLayer):
         except LayerUnavailable as error:  # whoever may have missed it is told of a gap
             logger.warning("%s", error)
 
-    def _sending(self, channel: str, message: Message) -> Callable[[int], FromMember]:
+    def _sending(self, channel: str, message: Message) -> Callable[[int], Send]:
         packed, capacity = pack(message), self.capacity_of(channel)
         return lambda n: Send(n, channel, packed, capacity, self.expiry)
 
@@ -515,10 +515,10 @@ class LoopEars:
             start = self._layer._joining if frame.what == "join" else self._layer._leaving
             waiting = start(frame.group, frame.channel)
             if waiting is not None:
-                waiting.add_done_callback(lambda _: link.say(Reply(frame.n, None)))
+                waiting.add_done_callback(lambda _: link.reply(Reply(frame.n, None)))
                 Outcome(waiting, f"{frame.channel}: {frame.what} of {frame.group}")  # logs a failure
                 return
-        link.say(Reply(frame.n, value))
+        link.reply(Reply(frame.n, value))
 
     def changed(self, frame: Changed) -> None:
         if self._layer.presence_changed is not None:

@@ -42,6 +42,8 @@ from raceway.layers.local.wire import (
     Hello,
     Publish,
     Refused,
+    Reply,
+    Send,
     Take,
     Taken,
     decode_from_broker,
@@ -132,23 +134,25 @@ class Link:
     def ask(self, make: Callable[[int], FromMember]) -> tuple[int, asyncio.Future[Any]]:
         """Make a request: its number, and its answer. Raises ``LayerUnavailable``."""
         self.find()
+        if not self._has_room(0):
+            raise LayerUnavailable(
+                f"The broker at {self.path} is too slow: {LINK_BUFFER_BYTES} bytes wait for it."
+            )
         future: asyncio.Future[Any] = self._loop.create_future()
         n = self.member.ask(make, future, time.monotonic())
         self.follow()
         return n, future
 
-    def publish(self, publish: Publish) -> Awaitable[None]:
-        """Say it; awaiting waits until it is with the kernel. There has to be a broker."""
-        encoded = encode(publish)
-        if self.said_bytes - self._written_bytes + len(encoded) > LINK_BUFFER_BYTES:
+    def send(self, frame: Publish | Send) -> Awaitable[None]:
+        """Say what needs no answer; awaiting waits until it is with the kernel. There has to be a broker."""
+        encoded = encode(frame)
+        if not self._has_room(len(encoded)):
             return WhenThereIsRoom(self, encoded)
         self.write(encoded)
         return Written(self, self.said_bytes)
 
-    def say(self, frame: FromMember) -> Awaitable[None]:
-        """The same for a frame that is never dropped."""
-        self.write(encode(frame))
-        return Written(self, self.said_bytes)
+    def reply(self, reply: Reply) -> None:
+        self.write(encode(reply))
 
     def subscribe(self, group: str) -> None:
         self.find()
@@ -287,6 +291,7 @@ class Link:
         if self._fd >= 0 and not self._is_waiting_to_write:
             self._flush()
         self._disconnect()
+        self.do(self.member.end(time.monotonic()))
 
     def forsake(self) -> None:
         """Close the file descriptor without the loop, which has ended, or is the parent process's."""
@@ -410,8 +415,11 @@ class Link:
 
     def room(self, size: int) -> asyncio.Future[None] | None:
         """Waits until there may be room for ``size`` bytes; ``None`` if there is."""
+        return None if self._has_room(size) else self.written(self.said_bytes)
+
+    def _has_room(self, size: int) -> bool:
         waiting = self.said_bytes - self._written_bytes
-        return None if waiting + size <= LINK_BUFFER_BYTES or not waiting else self.written(self.said_bytes)
+        return not waiting or waiting + size <= LINK_BUFFER_BYTES
 
     def _tell_writers(self) -> None:
         writers = self._writers

@@ -222,6 +222,10 @@ class Member(Generic[Waiter]):
         self._set_deadline()
         return effects
 
+    def end(self, now: float) -> list[Effect[Waiter]]:
+        """This member is not used any more. Who takes is not told: their waiting is ended by whoever ends this."""
+        return [*self.lost("The channel layer was closed", now), *self._give_up()]
+
     def wake(self, now: float) -> list[Effect[Waiter]]:
         """The deadline may have passed."""
         effects: list[Effect[Waiter]] = []
