@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import re
 import shutil
@@ -160,6 +161,14 @@ class Demo:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+    def beside(self) -> Demo:
+        """One more server of the same project, on a port of its own."""
+        other = copy.copy(self)
+        other.log = self.log.with_name("log-beside")
+        other.port, other.process = 0, None
+        other.start()
+        return other
 
     def clear(self) -> None:
         self.kill()

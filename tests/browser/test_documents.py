@@ -263,6 +263,25 @@ def test_a_killed_server_leaves_no_ghosts(demos: Demos, visit: Visit, workers: i
     expect_status(leela, "free")
 
 
+def test_a_killed_server_beside_this_one_leaves_no_ghosts(demo: Demo, visit: Visit) -> None:
+    """The one that is killed has the broker; the other's pages stay connected, and are told of the gap."""
+    other = demo.beside()
+    try:
+        leela, fry = visit(other, "leela"), visit(demo, "fry", f"documents/{SLUG}/edit/")
+        expect_status(leela, "write", "Philip J. Fry")
+        demo.kill()
+        expect_status(leela, "free")
+        expect_count(leela, 1)
+        amy = visit(other, "amy")
+        expect_count(leela, 2)
+        expect_count(amy, 2)
+        assert leela.evaluate("lost") == 0
+        expect(fry.locator("#connection")).to_contain_text("lost")
+    finally:
+        other.kill()
+    assert "Traceback" not in other.log.read_text()
+
+
 def test_what_was_saved_while_the_connection_was_lost_is_shown(demo: Demo, visit: Visit) -> None:
     leela = visit(demo, "leela")
     demo.kill()

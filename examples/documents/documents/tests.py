@@ -1,7 +1,7 @@
 from django.contrib.auth import get_user_model
 from django.test import TestCase
 from django.urls import reverse
-from raceway import Group
+from raceway import Group, get_channel_layer
 from raceway.testing import ChannelLayersMixin, Clock, assert_published, connect
 
 from documents.models import Document
@@ -31,6 +31,14 @@ class StatusTests(DemoTestCase):
                 page.expect_json({"diff": {**NOBODY, "joined": {fry: [fry_writes]}}})
             clock.advance(60)
             page.expect_json({"diff": {**NOBODY, "left": {fry: [fry_writes]}}})
+
+    def test_who_may_have_missed_something_gets_the_list_again(self):
+        people = {"people": {str(self.leela.pk): [{"name": "Turanga Leela"}]}}
+        with connect("/status/", user=self.leela) as page:
+            page.expect_json(people)
+            page.receive_json()  # the diff with oneself
+            get_channel_layer().tell_gap("the broker was lost")
+            page.expect_json(people)
 
     def test_a_stranger_is_refused(self):
         connect("/status/").expect_refused(403)
