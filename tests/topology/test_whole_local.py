@@ -97,6 +97,15 @@ Group("lobby").broadcast({"from": "a script"})
 print(Group("lobby").count())
 """
 
+LOG_IN = """
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.test import Client
+client = Client()
+client.force_login(get_user_model().objects.get(username="fry"))
+print(client.cookies[settings.SESSION_COOKIE_NAME].value)
+"""
+
 
 class Project:
     """The project of the how-tos, with the default layer and a database in which two people are logged in."""
@@ -227,6 +236,23 @@ def test_one_line_reaches_every_socket(project: Project, kind: str) -> None:
         # Between sockets
         cooks[0].send(json.dumps({"note": "hello"}))
         assert [heard(cook) for cook in cooks[1:]] == [{"note": "hello"}] * 11
+
+
+def test_a_logout_closes_the_sockets_of_the_session_in_every_worker(project: Project) -> None:
+    session = project.shell(LOG_IN)
+    with project.server("--workers", "4") as server, ExitStack() as stack:
+        accounts = [stack.enter_context(opened(server.port, "/account/", session)) for _ in range(8)]
+        other = stack.enter_context(opened(server.port, "/account/", project.fry))
+        whoami = stack.enter_context(opened(server.port, "/whoami/", session))
+        assert heard(whoami) == {"name": "fry"}
+        whoami.send(json.dumps("logout"))
+        for account in accounts:
+            with pytest.raises(ConnectionClosed) as closed:
+                account.recv(WAIT_S)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 4401
+        project.shell("from raceway import User; User(1).broadcast({'still': 'there'})")
+        assert heard(other) == {"still": "there"}
 
 
 def test_a_message_to_a_named_channel_waits_for_who_takes_it(project: Project) -> None:
