@@ -46,7 +46,7 @@ docs: $(VENV)-docs/.installed
 	@echo "Open build/docs/index.html"
 
 clean:
-	rm -rf $(VENV) $(VENV)-docs benchmarks/.env-* benchmarks/.build tests/.env-interop client/node_modules client/build build dist examples/*/*.sqlite3
+	rm -rf $(VENV) $(VENV)-docs benchmarks/.env-* benchmarks/.build tests/.env-interop client/node_modules client/build build dist examples/*/*.sqlite3*
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -rf examples/.ruff_cache docs/snippets/.ruff_cache docs/snippets/.pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
