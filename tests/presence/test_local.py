@@ -162,7 +162,8 @@ async def test_the_people_of_a_process_that_died_leave_and_another_signals(
         async with connect(PageThere, "/leela/"):
             await fry.expect_json([{"/leela/": AT_SEA}, {}, {}])
             await machine.there.aclose()  # all its sockets, as the system does it for the dead
-            await fry.expect_json([{}, {}, {"/leela/": AT_SEA}])
+            async with asyncio.timeout(1.5):  # the grace is over in 0.2 s, and nobody else says anything
+                await fry.expect_json([{}, {}, {"/leela/": AT_SEA}])
             assert await people[HERE].alist() == {"/fry/": AT_SEA}
     await until(lambda: len(signalled) == 4)
     assert ("left", "/leela/") in signalled

@@ -249,6 +249,7 @@ class Serving:
     def disconnected(self, number: int) -> None:
         self._connections.pop(number, None)
         self._do(self._broker.disconnect(number, clock.monotonic()))
+        self._set_timer()
 
     def drop(self, number: int, why: str) -> None:
         """End the connection of a member that cannot be served any more; it will notice, and come again."""
@@ -258,6 +259,7 @@ class Serving:
             logger.warning("The broker at %s drops a member: %s.", self._path, why)
             connection.transport.abort()
             self._do(self._broker.disconnect(number, clock.monotonic()))
+            self._set_timer()
 
     def _do(self, effects: list[Effect]) -> None:
         connections, dirty = self._connections, self._dirty
