@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -205,8 +205,7 @@ def test_one_line_reaches_every_socket(project: Project, kind: str) -> None:
         )
         count, *members = said.split()
         assert (count, len(set(members))) == ("12", 12)
-        processes = {name.partition("!")[0] for name in members}
-        assert (len(processes) > 1) == (kind == "workers")
+        assert (len(processes_of(members)) > 1) == (kind == "workers")
 
         # To all, from a command
         project.run("manage.py", "close_kitchen")
@@ -308,8 +307,9 @@ def test_another_server_takes_over(project: Project, number: signal.Signals, opt
 def test_a_killed_worker_leaves_no_ghost(project: Project) -> None:
     asked = "from raceway import Group; print(*sorted(Group('kitchen').members()))"
     with project.server("--workers", "4") as server, ExitStack() as stack:
-        cooks = [stack.enter_context(opened(server.port, "/kitchen/")) for _ in range(12)]
+        cooks = [stack.enter_context(opened(server.port, "/kitchen/")) for _ in range(16)]
         before = project.shell(asked).split()
+        assert len(before) == 16
         victim = int(
             Path(f"/proc/{server.popen.pid}/task/{server.popen.pid}/children").read_text().split()[0]
         )
@@ -318,8 +318,14 @@ def test_a_killed_worker_leaves_no_ghost(project: Project) -> None:
         left = [cook for cook in cooks if is_told(cook)]
         after = project.shell(asked).split()
         assert len(after) == len(left)
-        assert set(after) < set(before)
-        assert len({name.partition("!")[0] for name in after}) == 3
+        assert set(after) <= set(before)
+        gone = processes_of(set(before) - set(after))
+        assert len(gone) <= 1  # chance may have given it no socket
+        assert gone.isdisjoint(processes_of(after))
+
+
+def processes_of(channels: Iterable[str]) -> set[str]:
+    return {name.partition("!")[0] for name in channels}
 
 
 def is_told(cook: ClientConnection) -> bool:
