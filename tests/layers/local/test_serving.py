@@ -277,6 +277,33 @@ def test_a_member_that_does_not_read_is_dropped_and_the_others_go_on(
     ]
 
 
+@pytest.mark.parametrize(
+    "factory", [uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"]
+)
+def test_a_member_that_goes_as_it_is_written_to_does_not_take_the_others_answers_with_it(
+    path: Path, factory: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "_loop_factory", lambda: factory)
+    with hosting(path) as host, Peer(path, B) as sends:
+        for _ in range(20):
+            with Peer(path, A) as goes:
+                goes.say(Listen(1, "work"))
+                assert goes.hear() == Answer(1, None)
+                held, goes_on = threading.Event(), threading.Event()
+
+                def hold(held: threading.Event = held, goes_on: threading.Event = goes_on) -> None:
+                    held.set()
+                    goes_on.wait(WITHIN_S)
+
+                assert host._serving is not None
+                assert host._serving._loop is not None
+                host._serving._loop.call_soon_threadsafe(hold)
+                assert held.wait(WITHIN_S)
+            sends.say(Send(1, "work", b"m", 100, 60.0))  # both wait now for one pass of the broker's loop
+            goes_on.set()
+            assert sends.hear() == Answer(1, None)
+
+
 def test_a_member_that_does_not_read_does_not_hold_up_the_stop(path: Path) -> None:
     with hosting(path) as host, Peer(path, A) as stuck, Peer(path, B) as sends:
         stuck.say(Subscribe(1, ["g"]))
