@@ -216,6 +216,20 @@ async def test_a_full_channel_is_told_and_counted_by_the_sender(make: Layers, ho
     assert layer.full_count == 2
 
 
+async def test_a_layer_that_is_closed_takes_no_message_with_it(make: Layers, host: BrokerHost) -> None:
+    layer, sender = make(), make()
+    for number in range(50):
+        taking = asyncio.create_task(layer.receive("work"))
+        await asyncio.sleep(0)
+        layer._link_here().flush()
+        sender.start_send("work", sender.prepare({"type": "n", "n": number}))
+        sender._link_here().flush()
+        await layer.aclose()
+        await asyncio.wait([taking])
+        receiver = taking if not taking.cancelled() else asyncio.ensure_future(sender.receive("work"))
+        assert (await asyncio.wait_for(receiver, WAIT_S))["n"] == number
+
+
 # Without a broker
 
 

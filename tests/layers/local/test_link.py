@@ -22,9 +22,11 @@ from raceway.layers.local.wire import (
     Count,
     FrameReader,
     FromMember,
+    GiveBack,
     Hello,
     Publish,
     Send,
+    Taken,
     Welcome,
     decode_from_member,
     encode,
@@ -221,6 +223,16 @@ async def test_nobody_waits_for_a_link_that_was_closed(link: Link, raw: Raw) -> 
 
 
 # Reading
+
+
+async def test_a_message_for_who_was_cancelled_this_very_moment_is_given_back(link: Link, raw: Raw) -> None:
+    n, taken = link.take("work")
+    connection = raw.accept()
+    link.flush()
+    taken.cancel()  # whose task has not run yet, and so has not said Cancel
+    connection.sendall(encode(Taken(n, "work", b"e", 9.0)))
+    *_, last = await asyncio.to_thread(frames, connection, 3)
+    assert last == GiveBack("work", b"e", 9.0)
 
 
 async def test_a_message_that_cannot_be_handed_over_does_not_take_the_next_with_it(

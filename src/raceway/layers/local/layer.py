@@ -457,6 +457,9 @@ class LocalLayer(MemoryLayer):
                 part.link.close()
 
     async def aclose(self) -> None:
+        part = self._parts.get(asyncio.get_running_loop())
+        if isinstance(part, LocalPart):
+            await part.link.stop_taking()
         await super().aclose()
         if not any(True for _ in self._live_parts()):
             self._thread_link.close()

@@ -37,6 +37,7 @@ from raceway.layers.local.wire import (
     BrokenFrame,
     Changed,
     Deliver,
+    Figures,
     FrameReader,
     FromMember,
     Hello,
@@ -194,6 +195,17 @@ class Link:
         self.member.cancel(take)
         self.flush()
 
+    async def stop_taking(self) -> None:
+        """Cancel all takes, and give back what is on its way for them: after its answer nothing more comes."""
+        takes = self.member.takes()
+        for n, ask in takes.items():
+            ask.waiter.cancel()
+            self.member.cancel(n)
+        if takes and self.is_up:
+            _, answered = self.ask(lambda n: Figures(n, "closing"))
+            with suppress(LayerUnavailable, TimeoutError):
+                await asyncio.wait_for(answered, CONNECT_S)
+
     def give_back(self, taken: Taken) -> None:
         self.member.give_back(taken)
         self.flush()
@@ -221,7 +233,7 @@ class Link:
     def do(self, effects: list[Effect[asyncio.Future[Any]]]) -> None:
         for effect in effects:
             if isinstance(effect, Settled):
-                settle(effect)
+                self._settle(effect)
             elif isinstance(effect, Missed):
                 self._ears.missed(effect.reason)
             elif isinstance(effect, Connect):
@@ -230,6 +242,16 @@ class Link:
                 self._lose(effect.why)
             elif isinstance(effect, Short):
                 tell_short(effect.missing)
+
+    def _settle(self, settled: Settled[asyncio.Future[Any]]) -> None:
+        future = settled.waiter
+        if future.done():  # cancelled, and its task has not run yet
+            if isinstance(settled.value, Taken):
+                self.member.give_back(settled.value)
+        elif settled.error is None:
+            future.set_result(settled.value)
+        else:
+            future.set_exception(settled.error)
 
     def count_dropped(self) -> None:
         self.dropped_count += 1
@@ -465,16 +487,6 @@ class WhenThereIsRoom:
     def __del__(self) -> None:
         if self._encoded is not None:
             self._link.count_dropped()
-
-
-def settle(settled: Settled[asyncio.Future[Any]]) -> None:
-    future = settled.waiter
-    if future.done():
-        return
-    if settled.error is None:
-        future.set_result(settled.value)
-    else:
-        future.set_exception(settled.error)
 
 
 def tell_short(missing: int) -> None:

@@ -341,6 +341,10 @@ class Member(Generic[Waiter]):
             del self._listens[channel]
             self._say(Unlisten(channel))
 
+    def takes(self) -> dict[int, Ask[Waiter]]:
+        """What is still waited for as a message."""
+        return {n: ask for n, ask in self._asks.items() if isinstance(ask.frame, Take)}
+
     def cancel(self, take: int) -> None:
         """Nobody waits any more for what was asked for as ``take``."""
         if self._asks.pop(take, None) is not None and take not in self._unsaid:
