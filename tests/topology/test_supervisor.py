@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -352,6 +353,28 @@ def test_a_closed_terminal_ends_it(launch: Any) -> None:
     os.close(terminal)
     assert server.ended() == 0
     assert not any(map(is_alive, pids))
+
+
+@pytest.mark.parametrize("unix", [False, True], ids=["tcp", "unix"])
+def test_who_comes_while_it_drains_is_refused(launch: Any, tmp_path: Path, unix: bool) -> None:
+    """And does not wait to be answered by nobody; a new server may take the place."""
+    path = str(tmp_path / "socket")
+    server = launch(2, "--drain-seconds", "60", *(["--uds", path] if unix else [])).ready()
+    where = path if unix else ("127.0.0.1", server.port)
+    begun = clients.enter_context(socket.socket(socket.AF_UNIX if unix else socket.AF_INET))
+    begun.connect(where)
+    begun.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n")
+    server.signal(SIGTERM)
+
+    def refused() -> bool:
+        with socket.socket(begun.family) as late:
+            return late.connect_ex(where) in (errno.ECONNREFUSED, errno.ENOENT)
+
+    wait_for(refused, "a refusal")
+    after = launch(1, *(["--uds", path] if unix else ["--port", str(server.port)])).ready()
+    server.signal(SIGINT)
+    assert server.ended() == 0
+    get(path if unix else after.port)
 
 
 def terminate_twice(server: Process) -> None:

@@ -70,6 +70,13 @@ def close_sockets(sockets: list[socket.socket], uds: str | None) -> None:
         os.unlink(uds)
 
 
+def close_slots(slots: list[list[socket.socket]], uds: str | None) -> None:
+    """Close those of all slots, once: a second call does nothing, since the file may be another server's by then."""
+    for number, sockets in enumerate(slots):
+        close_sockets(sockets, None if number else uds)
+    slots.clear()
+
+
 def _inherited(fd: int) -> socket.socket:
     try:
         inherited = socket.socket(fileno=os.dup(fd))

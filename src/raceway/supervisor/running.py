@@ -17,7 +17,7 @@ from typing import Final
 
 from raceway.errors import ConfigurationError
 from raceway.server import Config
-from raceway.server.listener import close_sockets, open_slots, slots_share
+from raceway.server.listener import close_slots, open_slots, slots_share
 from raceway.server.running import describe
 from raceway.server.serving import listening_address, raise_file_limit
 from raceway.supervisor import pipe, state
@@ -45,8 +45,7 @@ def supervise(config: Config, workers: int) -> int:
         supervisor = Supervisor(config, slots)
         finish = supervisor.run()
     finally:
-        for sockets in slots:
-            close_sockets(sockets, config.uds)
+        close_slots(slots, config.uds)
     if finish.worker is not None:
         why = supervisor.failures.get(finish.worker, "The workers end before they serve.")
         if finish.status == 2:
@@ -239,6 +238,8 @@ class Supervisor:
                     self._workers[number].process.kill()
             case state.Quieten(slot):
                 self._quieten(slot)
+            case state.Close():
+                close_slots(self._slots, self._config.uds)
             case state.Announce():
                 self._announce()
             case state.Report():

@@ -120,6 +120,11 @@ class Quieten:
 
 
 @dataclass(frozen=True, slots=True)
+class Close:
+    """It stops: close all sockets, so that those who come now are refused and do not wait for the end."""
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """Say, once, that clients can connect."""
 
@@ -141,7 +146,7 @@ class Finish:
     worker: int | None = None
 
 
-Effect: TypeAlias = Spawn | Listen | Drain | Kill | Quieten | Announce | Report | Finish
+Effect: TypeAlias = Spawn | Listen | Drain | Kill | Quieten | Close | Announce | Report | Finish
 
 
 @dataclass(slots=True)
@@ -326,10 +331,9 @@ class Supervision:
     def _stop_all(self, drain_s: float, finish: Finish, now: float, effects: list[Effect]) -> None:
         self._stop = finish
         self._to_renew.clear()
-        for (
-            worker,
-            kill_at,
-        ) in self.leaving.items():  # a worker that was renewed has no more time than the others
+        effects.append(Close())
+        for worker, kill_at in self.leaving.items():
+            # A worker that was renewed has no more time than the others.
             self.leaving[worker] = min(kill_at, now + drain_s + END_S)
             if not drain_s:
                 effects.append(Drain(worker, 0.0))
