@@ -75,6 +75,10 @@ class Served:
     async def end(self, key: str) -> None:
         await self._layers.pop(key).aclose()
 
+    def watch(self, key: str) -> None:
+        """Tell whoever asked which persons come and go."""
+        self._layers[key].presence_changed = lambda *change: self._say(((key, ""), "changed", change))
+
     def in_loop(self, key: str, name: str, args: tuple[Any, ...]) -> Any:
         """What a method of the layer gives in the event loop."""
         return getattr(self._layers[key], name)(*map(unpacked, args))

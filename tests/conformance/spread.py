@@ -140,7 +140,7 @@ def processes(number: int) -> Iterator[Processes]:
 class SpreadLayer(ChannelLayer):
     """``LocalLayer``s in several processes, in the shape of one layer."""
 
-    extensions = ["groups", "flush", "members"]
+    extensions = ["groups", "flush", "members", "presence"]
 
     def __init__(self, processes: Processes, path: str, **options: Any) -> None:
         super().__init__(**options)
@@ -244,6 +244,31 @@ class SpreadLayer(ChannelLayer):
 
     def count_from_thread(self, group: str) -> Any:
         return self._do(next(self._turns), "count_from_thread", group)
+
+    # Presence
+
+    def start_enter(self, presence: str, key: str, channel: str, *args: Any) -> Awaitable[None]:
+        member = self._opened[channel]
+        if self.presence_changed is not None:
+            tell, loop = self.presence_changed, asyncio.get_running_loop()
+            member.heard[self._key, ""] = lambda how, args: loop.call_soon_threadsafe(tell, *args)
+            member.order("watch", self._key)
+        return self._start(member, "start_enter", presence, key, channel, *args)
+
+    def start_exit(self, presence: str, channel: str) -> Awaitable[None]:
+        return self._start(self._opened[channel], "start_exit", presence, channel)
+
+    async def roll(self, presence: str) -> Any:
+        return await self._start(next(self._turns), "roll", presence)
+
+    async def roll_count(self, presence: str) -> Any:
+        return await self._start(next(self._turns), "roll_count", presence)
+
+    def roll_from_thread(self, presence: str) -> Any:
+        return self._do(next(self._turns), "roll_from_thread", presence)
+
+    def roll_count_from_thread(self, presence: str) -> Any:
+        return self._do(next(self._turns), "roll_count_from_thread", presence)
 
     # Push
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import unittest
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,14 @@ class Spread(LocalLayer):
         super().tell_gap(reason)
         for other in self.others:
             other.tell_gap(reason)
+
+    def start_enter(self, presence: str, key: str, channel: str, *args: Any) -> Awaitable[None]:
+        other = self.of(channel)
+        other.presence_changed = self.presence_changed
+        return other.start_enter(presence, key, channel, *args)
+
+    def start_exit(self, presence: str, channel: str) -> Awaitable[None]:
+        return self.of(channel).start_exit(presence, channel)
 
     async def aclose(self) -> None:
         await super().aclose()

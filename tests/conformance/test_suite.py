@@ -186,6 +186,19 @@ class KeepsNoStatistics(MemoryLayer):
         self._send(channel, message)
 
 
+class KeepsGhosts(MemoryLayer):
+    def close(self, channel: str) -> None:
+        part = self._part_of(channel)
+        if part is not None:
+            part.registry.close(channel)
+
+
+class TellsNoDiffs(MemoryLayer):
+    def publish_here(self, group: str, message: Any, exclude: Any, policy: Any) -> None:
+        if not group.startswith("raceway.presence."):
+            super().publish_here(group, message, exclude, policy)
+
+
 class HasNoLimit(MemoryLayer):
     def require_size(self, message: Any) -> None:
         pass
@@ -202,6 +215,8 @@ class HasNoLimit(MemoryLayer):
         (SharesCapacity, "test_each_connection_has_its_capacity_for_itself"),
         (ClosesNothing, "test_a_closed_channel_hears_nothing"),
         (KeepsNoStatistics, "test_statistics"),
+        (KeepsGhosts, "test_people_are_there_as_long_as_they_have_a_connection"),
+        (TellsNoDiffs, "test_members_of_a_presence_are_told_who_comes_and_goes"),
         (HasNoLimit, "test_a_message_may_be_too_large"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else None,
@@ -216,4 +231,9 @@ def test_a_front_without_members_and_statistics_is_not_asked_for_them() -> None:
 
     result = outcome(Small, ClockedFront)
     assert failures(result) == set()
-    assert names(result.skipped) == {"test_members_and_their_count", "test_statistics"}
+    assert names(result.skipped) == {
+        "test_members_and_their_count",
+        "test_members_of_a_presence_are_told_who_comes_and_goes",
+        "test_people_are_there_as_long_as_they_have_a_connection",
+        "test_statistics",
+    }

@@ -29,6 +29,7 @@ from unittest import mock
 from asgiref.sync import async_to_sync
 
 from raceway.layers import Channel, Group, channel_layers, decode_event
+from raceway.layers.roster import presence_group
 from raceway.prepared import PreparedMessage
 from raceway.registry import Closing
 
@@ -554,7 +555,7 @@ class Ears:
 class FrontConformance(LayerConformance):
     """What a subclass of ``raceway.layers.ChannelLayer`` gives beyond the specification, as tests.
 
-    Tests of the extensions ``members`` and ``statistics`` are skipped if the layer does not offer them.
+    Tests of the extensions ``members``, ``statistics`` and ``presence`` are skipped if the layer does not offer them.
     """
 
     alias: ClassVar[str] = "conformance"
@@ -822,6 +823,63 @@ class FrontConformance(LayerConformance):
             await layer.group_channels("a b")
         with self.assertRaises(TypeError):
             await layer.group_count("a b")
+
+    # Presence
+
+    async def test_people_are_there_as_long_as_they_have_a_connection(self) -> None:
+        layer = self.layer("presence")
+        laptop, phone, other = Ears(layer), Ears(layer), Ears(layer)
+        await layer.start_enter("room", "leela", laptop.channel, {"on": "laptop"}, 0)
+        await layer.start_enter("room", "leela", phone.channel, {"on": "phone"}, 0)
+        await layer.start_enter("room", "fry", other.channel, {}, 0)
+        await layer.start_enter("elsewhere", "amy", other.channel, {}, 0)
+        everybody = {"leela": [{"on": "laptop"}, {"on": "phone"}], "fry": [{}]}
+        self.assertEqual((await layer.roll("room"), await layer.roll_count("room")), (everybody, 2))
+        self.assertEqual(await self.in_thread(layer.roll_from_thread, "room"), everybody)
+        self.assertEqual(await self.in_thread(layer.roll_count_from_thread, "room"), 2)
+        layer.close(laptop.channel)
+        await layer.start_exit("room", other.channel)
+        await self.soon(self._until_roll(layer, "room", {"leela": [{"on": "phone"}]}))
+        self.assertEqual(await layer.roll("elsewhere"), {"amy": [{}]})
+        layer.close(phone.channel)
+        layer.close(other.channel)
+        await self.soon(self._until_roll(layer, "room", {}))
+        await self.soon(self._until_roll(layer, "elsewhere", {}))
+
+    async def test_members_of_a_presence_are_told_who_comes_and_goes(self) -> None:
+        layer = self.layer("presence")
+        watcher, one, again = Ears(layer), Ears(layer), Ears(layer)
+        changes: list[tuple[str, str, str]] = []
+        layer.presence_changed = lambda presence, kind, key, metas: changes.append((presence, kind, key))
+        await layer.group_add(presence_group("room"), watcher.channel)
+        await layer.start_enter("room", "leela", one.channel, {"on": "laptop"}, 0)
+        await self._until_told(watcher, {"joined": {"leela": [{"on": "laptop"}]}})
+        await layer.start_enter("room", "leela", one.channel, {"on": "phone"}, 0)
+        await self._until_told(watcher, {"changed": {"leela": [{"on": "phone"}]}})
+        layer.close(one.channel)
+        await self._until_told(watcher, {"left": {"leela": [{"on": "phone"}]}})
+        await self.until(lambda: len(changes) == 2, f"the changes were {changes}")
+        self.assertEqual(changes, [("room", "joined", "leela"), ("room", "left", "leela")])
+        # Whoever is back within the grace has never left.
+        await layer.start_enter("room", "leela", again.channel, {}, 60)
+        layer.close(again.channel)
+        self.assertEqual(await layer.roll("room"), {"leela": [{}]})
+        back = Ears(layer)
+        await layer.start_enter("room", "leela", back.channel, {"on": "phone"}, 0)
+        await self.soon(self._until_roll(layer, "room", {"leela": [{"on": "phone"}]}))
+        layer.close(back.channel)
+        await self.until(lambda: len(changes) >= 4, f"the changes were {changes}")
+        self.assertEqual([kind for _, kind, _ in changes[2:]], ["joined", "left"])
+
+    async def _until_roll(self, layer: Any, presence: str, expected: Any) -> None:
+        while await layer.roll(presence) != expected:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+    async def _until_told(self, watcher: Ears, expected: dict[str, Any]) -> None:
+        diff = {"joined": {}, "changed": {}, "left": {}, **expected}
+        await self.pass_time(self.expiry_s)  # what a crowd does is told in one diff
+        await self.until(lambda: watcher.heard, f"nothing was told, but should be {expected}")
+        self.assertEqual(watcher.heard.pop(0), {"type": "presence.diff", "presence": "room", **diff})
 
     # Statistics
 
