@@ -365,7 +365,9 @@ class Connection(asyncio.Protocol):
             self._serving.received(self._number, bodies)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.is_dropped = True  # what is due at the end of this pass can be written no more: uvloop would raise
+        self.is_dropped = (
+            True  # what is due at the end of this pass can be written no more: uvloop would raise
+        )
         if self._number:
             self._serving.disconnected(self._number)
 
