@@ -154,6 +154,14 @@ class Process:
     def rest_of_stderr(self) -> list[str]:
         return self._rest(self.stderr)
 
+    def workers(self) -> set[int]:
+        """The processes of a supervisor, by their ids (Linux)."""
+        pid = self.popen.pid
+        try:
+            return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+        except FileNotFoundError:
+            return set()
+
     def memory_bytes(self) -> int:
         """Resident memory (Linux)."""
         pages = int(Path(f"/proc/{self.popen.pid}/statm").read_text().split()[1])
