@@ -95,7 +95,7 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., Process]]:
             started = stack.enter_context(
                 process(tmp_path, *QUIET, "--workers", str(workers), *arguments, **options)
             )
-            stack.callback(end_all, workers_of(started), started)
+            stack.callback(end_all, started.workers(), started)
             return started
 
         yield launch
@@ -103,17 +103,9 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., Process]]:
 
 def end_all(seen: set[int], server: Process) -> None:
     """A failed test leaves no worker behind: they are killed before the supervisor is."""
-    for pid in seen | workers_of(server):
+    for pid in seen | server.workers():
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, SIGKILL)
-
-
-def workers_of(server: Process) -> set[int]:
-    pid = server.popen.pid
-    try:
-        return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
-    except FileNotFoundError:
-        return set()
 
 
 def is_alive(pid: int) -> bool:
@@ -198,14 +190,14 @@ def starts(folder: Path) -> list[int]:
 
 def test_a_killed_worker_is_replaced_and_the_sockets_of_the_others_stay(launch: Any) -> None:
     server = launch(3).ready()
-    before = workers_of(server)
+    before = server.workers()
     sockets = sockets_of_all(server, 3)
     victim, *others = sockets
     os.kill(victim, SIGKILL)
     assert close_code(sockets[victim]) == 1006
     server.logged(r"Worker \d ended by signal 9")
-    wait_for(lambda: len(workers_of(server)) == 3, "three workers")
-    (new,) = workers_of(server) - before
+    wait_for(lambda: len(server.workers()) == 3, "three workers")
+    (new,) = server.workers() - before
     wait_for(lambda: get(server.port)[0] == new, "an answer of the new worker")
     assert all(echoes(sockets[pid]) for pid in others)
     server.signal(SIGTERM)
@@ -215,7 +207,7 @@ def test_a_killed_worker_is_replaced_and_the_sockets_of_the_others_stay(launch: 
 def test_a_worker_that_dies_at_its_start_does_not_spin(launch: Any, tmp_path: Path) -> None:
     server = launch(2).ready()
     (tmp_path / "killed").touch()
-    os.kill(min(workers_of(server)), SIGKILL)
+    os.kill(min(server.workers()), SIGKILL)
     began = time.monotonic()
     for delay_s in (0.5, 1.0, 2.0):
         seconds = float(server.logged(r"the next one comes in ([\d.]+) s")[1])
@@ -240,14 +232,14 @@ def test_a_worker_that_fails_to_start_leaves_the_service_to_the_others(launch: A
 def test_a_worker_that_hangs_in_its_start_holds_nobody_up(launch: Any, tmp_path: Path, where: str) -> None:
     (tmp_path / where).touch()
     server = launch(2, "--drain-seconds", "1")
-    wait_for(lambda: len(workers_of(server)) == 2 and len(starts(tmp_path)) == 2, "two workers")
+    wait_for(lambda: len(server.workers()) == 2 and len(starts(tmp_path)) == 2, "two workers")
     server.port = wait_for(lambda: port_of(server), "a port")
     for _ in range(20):  # the slot falls quiet after some seconds, and those who waited come again
         with contextlib.suppress(ConnectionError):
             get(server.port)
     for _ in range(20):
         get(server.port)
-    hung = workers_of(server)
+    hung = server.workers()
     server.signal(SIGTERM)
     assert server.ended() == 0
     assert not any(map(is_alive, hung))
@@ -287,7 +279,7 @@ def test_a_mistake_is_told_once_and_ends_it(tmp_path: Path, application: str, se
 
 def test_workers_of_a_killed_supervisor_drain_and_end(launch: Any) -> None:
     server = launch(2, "--drain-seconds", "1").ready()
-    pids = workers_of(server)
+    pids = server.workers()
     sockets = sockets_of_all(server, 2)
     os.kill(server.popen.pid, SIGKILL)
     assert [close_code(client) for client in sockets.values()] == [1012, 1012]
@@ -333,10 +325,34 @@ def test_a_signal_to_the_whole_group_does_no_harm(launch: Any, number: signal.Si
 
 def test_a_signal_to_the_whole_group_while_workers_start(launch: Any) -> None:
     server = launch(3, start_new_session=True)
-    wait_for(lambda: len(workers_of(server)) == 3, "three processes")
+    wait_for(lambda: len(server.workers()) == 3, "three processes")
     os.killpg(server.popen.pid, SIGTERM)
     assert server.ended() == 0
     assert [line for line in server.rest_of_stderr() if "ERROR" in line or "Traceback" in line] == []
+
+
+def test_no_storm_of_signals_hides_another(launch: Any) -> None:
+    server = launch(2, "--drain-seconds", "1").ready()
+    old = server.workers()
+    over = threading.Event()
+
+    def storm() -> None:
+        while not over.is_set():
+            for number in (SIGHUP, signal.SIGCHLD) * 50:
+                server.signal(number)
+
+    storms = [threading.Thread(target=storm) for _ in range(2)]
+    for thread in storms:
+        thread.start()
+    try:
+        wait_for(lambda: server.workers() - old, "a new worker")
+        server.signal(SIGTERM)
+        assert server.ended() == 0
+    finally:
+        over.set()
+        for thread in storms:
+            thread.join(DEADLINE_S)
+    assert not any(map(is_alive, old))
 
 
 def test_a_closed_terminal_ends_it(launch: Any) -> None:
@@ -349,7 +365,7 @@ def test_a_closed_terminal_ends_it(launch: Any) -> None:
 
     server = launch(2, stdin=inner_end, preexec_fn=take_terminal).ready()
     os.close(inner_end)
-    pids = workers_of(server)
+    pids = server.workers()
     os.close(terminal)
     assert server.ended() == 0
     assert not any(map(is_alive, pids))
@@ -457,7 +473,7 @@ def test_an_inherited_socket_serves_all_workers(tmp_path: Path) -> None:
 
 def test_sighup_replaces_the_workers_and_refuses_nobody(launch: Any, tmp_path: Path) -> None:
     server = launch(2, "--drain-seconds", "2").ready()
-    old = workers_of(server)
+    old = server.workers()
     seen: Counter[str] = Counter()
     mistakes: list[str] = []
     over = threading.Event()
@@ -476,7 +492,7 @@ def test_sighup_replaces_the_workers_and_refuses_nobody(launch: Any, tmp_path: P
     (tmp_path / "version").write_text("2")
     server.signal(SIGHUP)
     assert [close_code(client) for client in sockets.values()] == [1012, 1012]
-    wait_for(lambda: not old & workers_of(server), "the end of the old workers")
+    wait_for(lambda: not old & server.workers(), "the end of the old workers")
     new = seen["2"]
     wait_for(lambda: seen["2"] > new + 20, "more answers")
     over.set()
@@ -485,18 +501,18 @@ def test_sighup_replaces_the_workers_and_refuses_nobody(launch: Any, tmp_path: P
     assert mistakes == []
     assert seen["1"]
     assert {get(server.port)[1] for _ in range(10)} == {"2"}
-    assert len(workers_of(server)) == 2
+    assert len(server.workers()) == 2
     server.signal(SIGTERM)
     assert server.ended() == 0
 
 
 def test_code_that_does_not_start_replaces_nothing(launch: Any, tmp_path: Path) -> None:
     server = launch(2).ready()
-    old = workers_of(server)
+    old = server.workers()
     (tmp_path / "app.py").write_text("nothing = 1")
     server.signal(SIGHUP)
     server.logged("Worker 1 did not start: .*the workers that run go on: Module 'app' has no attribute 'app'")
-    assert workers_of(server) == old
+    assert server.workers() == old
     assert get(server.port)[0] in old
 
 
@@ -553,7 +569,7 @@ def test_who_has_many_more_leaves_new_ones_to_the_others(launch: Any, tmp_path: 
     stays = before[max(before, key=lambda pid: before[pid])]
     assert stays >= 100
     os.kill(victim, SIGKILL)
-    new = wait_for(lambda: workers_of(server) - set(before), "a new worker").pop()
+    new = wait_for(lambda: server.workers() - set(before), "a new worker").pop()
     wait_for(lambda: get(path)[0] == new, "an answer of it")
     time.sleep(2 * WEIGH_S)
     assert open_sockets_to(path, 60) == {new: 60}
@@ -567,7 +583,7 @@ def test_a_unix_socket_outlives_failures(launch: Any, tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
     server = launch(1, "--uds", path).ready()
     (tmp_path / "killed").touch()
-    os.kill(workers_of(server).pop(), SIGKILL)
+    os.kill(server.workers().pop(), SIGKILL)
     server.logged("the next one comes in 1")
     (tmp_path / "killed").unlink()
     get(path)  # it waits for the next one
@@ -578,7 +594,7 @@ def test_too_few_files_refuse_some_clients_and_harm_no_one_else(launch: Any) -> 
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 
     server = launch(1, preexec_fn=few).ready()
-    (pid,) = workers_of(server)
+    (pid,) = server.workers()
     for _ in range(120):
         clients.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE_S))
     before_s = cpu_s(pid)

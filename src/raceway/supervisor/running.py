@@ -85,6 +85,8 @@ class Supervisor:
         self._to_do: deque[Effect] = deque()
         self._acting = False
         self._stopping = False
+        self._noted: dict[int, None] = {}
+        """Signals that have come, in their order: of a storm each number once, so that none hides another."""
         self._on_terminal = os.isatty(0)
         self._selector = selectors.DefaultSelector()
         self._finish: state.Finish | None = None
@@ -97,7 +99,8 @@ class Supervisor:
             end.setblocking(False)
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
         numbers = (*OBEYED, signal.SIGCHLD)
-        before = {number: signal.signal(number, lambda *_: None) for number in numbers}
+        for number in numbers:
+            signal.signal(number, self._note)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
         self._selector.register(woken, selectors.EVENT_READ)
         try:
@@ -109,8 +112,8 @@ class Supervisor:
                 worker.process.kill()
             self._hosting.stop()
             signal.set_wakeup_fd(-1)
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for number in OBEYED:  # one that comes now must not end us with another status
+                signal.signal(number, signal.SIG_IGN)
             self._selector.close()
             wake.close()
             woken.close()
@@ -120,7 +123,9 @@ class Supervisor:
         """Wait for the next thing, and do it."""
         for key, _ in self._selector.select(self._timeout_s()):
             if key.fileobj is woken:
-                for number in woken.recv(4096):
+                woken.recv(4096)  # only wakes: in a storm it is full, and what comes then is not in it
+                numbers, self._noted = self._noted, {}
+                for number in numbers:
                     self._signalled(number)
             elif key.data in self._workers:
                 self._hear(key.data, self._workers[key.data])
@@ -137,6 +142,9 @@ class Supervisor:
         return None if deadline is None else max(0.0, deadline - time.monotonic())
 
     # What happens
+
+    def _note(self, number: int, _: object) -> None:
+        self._noted[number] = None
 
     def _signalled(self, number: int) -> None:
         now = time.monotonic()
