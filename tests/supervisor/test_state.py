@@ -15,6 +15,7 @@ from raceway.supervisor.state import (
     BACK_OFF_SPREAD,
     END_S,
     HURRY_S,
+    LEAVING_MOST,
     MOVES,
     QUIET_S,
     SAME_S,
@@ -247,6 +248,19 @@ def test_asked_again_it_begins_anew() -> None:
     assert value.renew(20.5) == []
     assert of(Spawn, value.ready(3, 21.0)) == [Spawn(1, 4)]
     assert of(Spawn, value.ready(4, 22.0)) == [Spawn(2, 5)]
+
+
+def test_sighup_after_sighup_does_not_fill_the_machine_with_draining_workers() -> None:
+    value = serving(1)
+    hurried = []
+    for number in range(1, LEAVING_MOST + 3):
+        value.renew(float(number))
+        effects = value.ready(number + 1, float(number))
+        assert effects[1] == Drain(number, DRAIN_S)
+        hurried += effects[2:]
+    assert hurried == [Drain(1, 0.0), Drain(1, 0.0), Drain(2, 0.0)]
+    assert value.deadline == LEAVING_MOST + 1 + END_S
+    assert value.leaving[3] == 3.0 + DRAIN_S + END_S
 
 
 def test_an_old_worker_that_dies_leaves_its_place_to_the_new_one() -> None:

@@ -38,6 +38,9 @@ QUIET_BACK_OFF_S: Final = 1.0
 END_S: Final = 15.0
 """After the drain time, for a worker's last answers and its application's shutdown, before it is killed."""
 
+LEAVING_MOST: Final = 3
+"""Workers for each slot that may be draining: with more, which only SIGHUP after SIGHUP makes, the oldest hurry."""
+
 HURRY_S: Final = 3.0
 """The same after a second signal."""
 
@@ -315,6 +318,9 @@ class Supervision:
     def _let_go(self, worker: int, drain_s: float, now: float, effects: list[Effect]) -> None:
         self.leaving[worker] = now + drain_s + END_S
         effects.append(Drain(worker, drain_s))
+        for old in list(self.leaving)[: -LEAVING_MOST * len(self.slots)]:
+            self.leaving[old] = min(self.leaving[old], now + END_S)
+            effects.append(Drain(old, 0.0))
 
     def _signalled(self, drain_s: float, now: float) -> list[Effect]:
         effects: list[Effect] = []
