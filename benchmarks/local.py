@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from benchmarks import report
@@ -33,19 +32,17 @@ def answer(settings: Settings) -> str:
 
     def once(server: Server) -> dict[str, Figure]:
         if server is MEMORY:
-            return {PING: Figure(_one_way_us(_run("memory", "ping", f"{PINGS}")))}
-        with tempfile.TemporaryDirectory(prefix="rw") as folder:
-            path = f"{folder}/broker.sock"
-            with _member(path, "broker") as broker:
-                with _member(path, "echo"):
-                    figures = {PING: Figure(_one_way_us(_run(path, "ping", f"{PINGS}", core=LOAD_CORE)))}
-                for role in (TAKEN, LISTENED):
-                    with _member(path, role, core=LOAD_CORE):
-                        cpu_s = tree_cpu_s(broker.pid)
-                        sent = _run(path, "send", f"{settings.seconds * 2}", core=LOAD_CORE)
-                        cpu_s = tree_cpu_s(broker.pid) - cpu_s
-                        figures[role] = Figure(cpu_s / sent["sent"] * 1e6)
-                        figures[f"{role} {RATE}"] = Figure(sent["sent"] / sent["wall_s"])
+            return {PING: Figure(_one_way_us(run_member("memory", "ping", f"{PINGS}")))}
+        with broker() as (path, process):
+            with _member(path, "echo"):
+                figures = {PING: Figure(_one_way_us(run_member(path, "ping", f"{PINGS}", core=LOAD_CORE)))}
+            for role in (TAKEN, LISTENED):
+                with _member(path, role, core=LOAD_CORE):
+                    cpu_s = tree_cpu_s(process.pid)
+                    sent = run_member(path, "send", f"{settings.seconds * 2}", core=LOAD_CORE)
+                    cpu_s = tree_cpu_s(process.pid) - cpu_s
+                    figures[role] = Figure(cpu_s / sent["sent"] * 1e6)
+                    figures[f"{role} {RATE}"] = Figure(sent["sent"] / sent["wall_s"])
         return figures
 
     results = alternated(CONTENDERS, settings, once)
@@ -92,8 +89,8 @@ def _command(path: str, role: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "benchmarks.member", path, role, *arguments]
 
 
-def _run(path: str, role: str, *arguments: str, core: int = SERVER_CORE) -> Any:
-    """What a member prints that does its work and ends."""
+def run_member(path: str, role: str, *arguments: str, core: int = SERVER_CORE) -> Any:
+    """What a member prints that does its work and ends; with PATH ``memory`` it needs no broker."""
     done = subprocess.run(
         _command(path, role, *arguments),
         cwd=HERE.parent,
@@ -127,15 +124,10 @@ def _member(path: str, role: str, core: int = SERVER_CORE) -> Iterator[subproces
         process.communicate(timeout=10)
 
 
-def run_member(path: str, role: str, *arguments: str) -> Any:
-    """One member on the server's core; for other questions."""
-    return _run(path, role, *arguments)
-
-
 @contextmanager
-def broker() -> Iterator[tuple[Path, subprocess.Popen[str]]]:
-    """A broker in a folder of its own; for other questions."""
+def broker() -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The path of a broker, and its process."""
     with tempfile.TemporaryDirectory(prefix="rw") as folder:
-        path = Path(folder, "broker.sock")
-        with _member(str(path), "broker") as process:
+        path = f"{folder}/broker.sock"
+        with _member(path, "broker") as process:
             yield path, process

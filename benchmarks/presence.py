@@ -24,11 +24,11 @@ def answer(settings: Settings) -> str:
         figures = {}
         for size in SIZES:
             if server is MEMORY:
-                us = run_member("memory", "join", seconds, f"{size}")[f"{size}"]["us"]
+                us = run_member("memory", "join", seconds, f"{size}")["us"]
             else:
                 with broker() as (path, process):
                     cpu_s = tree_cpu_s(process.pid)
-                    joined = run_member(str(path), "join", seconds, f"{size}")[f"{size}"]
+                    joined = run_member(path, "join", seconds, f"{size}")
                     # The broker has also let the first ones in: that is part of its CPU, so counted as joins are.
                     cpu_s = tree_cpu_s(process.pid) - cpu_s
                     us = joined["us"] + cpu_s / (joined["joins"] + size) * 1e6
