@@ -8,6 +8,7 @@ import platform
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import django
@@ -56,6 +57,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if _sockets in config.stash:
         shutil.rmtree(config.stash[_sockets], ignore_errors=True)
+
+
+@pytest.fixture
+def broker_path() -> Iterator[Path]:
+    """Where a broker may be: in a folder of its own with a short name, which pytest's folders have not."""
+    with tempfile.TemporaryDirectory(prefix="rw-") as folder:
+        yield Path(folder, "broker")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -193,10 +193,9 @@ def test_a_memory_layer_where_several_processes_may_run() -> None:
 def test_what_stands_in_for_a_layer_in_tests_is_not_warned_of() -> None:
     assert isinstance(channel_layers["default"], MemoryLayer)  # as under every test runner
     assert found(deploy=True) == {}
+    theirs = {"BACKEND": f"{__name__}.BetweenProcesses"}
     with fresh_channel_layers():
-        assert (
-            found(deploy=True, CHANNEL_LAYERS={"default": {"BACKEND": f"{__name__}.BetweenProcesses"}}) == {}
-        )
+        assert found(deploy=True, CHANNEL_LAYERS={"default": theirs}) == {}
 
 
 class BetweenProcesses:

@@ -3,9 +3,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import socket
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -14,13 +12,6 @@ from django.test import override_settings
 import tests.project  # noqa: F401  Django's settings
 from raceway.routing import ProtocolTypeRouter, URLRouter
 from tests.routing.calls import call, note
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A short one, for a socket."""
-    with TemporaryDirectory(prefix="rw-") as name:
-        yield Path(name)
 
 
 async def test_the_type_chooses() -> None:
@@ -64,21 +55,20 @@ async def test_a_layer_that_cannot_be_made_stops_the_start() -> None:
 
 
 @pytest.mark.shell
-async def test_a_local_layer_has_its_broker_as_long_as_the_server_runs(folder: Path) -> None:
-    path = folder / "broker"
+async def test_a_local_layer_has_its_broker_as_long_as_the_server_runs(broker_path: Path) -> None:
     asked: asyncio.Queue[Any] = asyncio.Queue()
     told: asyncio.Queue[Any] = asyncio.Queue()
-    config = {"BACKEND": "raceway.layers.local.LocalLayer", "CONFIG": {"path": str(path)}}
+    config = {"BACKEND": "raceway.layers.local.LocalLayer", "CONFIG": {"path": str(broker_path)}}
     with override_settings(CHANNEL_LAYERS={"default": config}):
         running = asyncio.create_task(ProtocolTypeRouter({})({"type": "lifespan"}, asked.get, told.put))
         await asked.put({"type": "lifespan.startup"})
         assert await told.get() == {"type": "lifespan.startup.complete"}
         with socket.socket(socket.AF_UNIX) as probe:
-            probe.connect(str(path))
+            probe.connect(str(broker_path))
         await asked.put({"type": "lifespan.shutdown"})
         assert await told.get() == {"type": "lifespan.shutdown.complete"}
         await running
-        assert not path.exists()
+        assert not broker_path.exists()  # noqa: ASYNC240
 
 
 async def test_lifespan_can_be_routed() -> None:

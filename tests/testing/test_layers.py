@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from django.test import override_settings
@@ -20,13 +18,6 @@ from raceway.testing import fresh_channel_layers
 from raceway.testing.live import live_server
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A short one, for a socket."""
-    with TemporaryDirectory(prefix="rw-") as name:
-        yield Path(name)
-
-
 def test_memory_stands_in_for_local() -> None:
     config = {"BACKEND": "raceway.layers.local.LocalLayer", "CONFIG": {"capacity": 7, "path": "/no/where"}}
     with override_settings(CHANNEL_LAYERS={"default": config}), fresh_channel_layers():
@@ -35,16 +26,15 @@ def test_memory_stands_in_for_local() -> None:
 
 
 @pytest.mark.shell
-def test_a_broker_for_tests_ends_with_the_test(folder: Path) -> None:
-    path = folder / "broker"
-    config = {"BACKEND": "raceway.layers.local.LocalLayer", "TEST_CONFIG": {"path": str(path)}}
+def test_a_broker_for_tests_ends_with_the_test(broker_path: Path) -> None:
+    config = {"BACKEND": "raceway.layers.local.LocalLayer", "TEST_CONFIG": {"path": str(broker_path)}}
 
     async def use() -> list[object]:
         layer = channel_layers["default"]
         channel, heard = await layer.new_channel(), asyncio.Queue[object]()
         layer.open(channel, lambda encoded: heard.put_nowait(decode_event(encoded)) is None)
         await layer.group_add("group", channel)
-        assert path.is_socket()
+        assert broker_path.is_socket()  # noqa: ASYNC240
         await asyncio.to_thread(Group("group").send, {"type": "n"})
         return [await heard.get(), await layer.group_count("group")]
 
@@ -52,14 +42,13 @@ def test_a_broker_for_tests_ends_with_the_test(folder: Path) -> None:
         with override_settings(CHANNEL_LAYERS={"default": config}), fresh_channel_layers():
             assert isinstance(channel_layers["default"], LocalLayer)
             assert asyncio.run(use()) == [{"type": "n"}, 1]
-        assert not path.exists()
+        assert not broker_path.exists()
         gc.collect()  # whatever is not closed would say so
 
 
 @pytest.mark.shell
-def test_a_live_server_hosts_nothing(folder: Path) -> None:
+def test_a_live_server_hosts_nothing(broker_path: Path) -> None:
     """Its class starts it before there are layers of a test; whoever serves the project meanwhile is not disturbed."""
-    path = folder / "broker"
-    config = {"BACKEND": "raceway.layers.local.LocalLayer", "CONFIG": {"path": str(path)}}
+    config = {"BACKEND": "raceway.layers.local.LocalLayer", "CONFIG": {"path": str(broker_path)}}
     with override_settings(CHANNEL_LAYERS={"default": config}), live_server():
-        assert not path.exists()
+        assert not broker_path.exists()
