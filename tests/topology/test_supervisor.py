@@ -77,6 +77,11 @@ async def app(scope, receive, send):
         while (event := await receive())["type"] == "websocket.receive":
             if event["text"] == "block":
                 time.sleep(600)
+            if event["text"] == "fork":
+                child = os.fork()
+                if not child:
+                    os._exit(0)
+                os.waitpid(child, 0)
             await send({"type": "websocket.send", "text": event["text"]})
         if scope["path"] == "/deaf":
             await asyncio.sleep(600)
@@ -272,6 +277,17 @@ def test_a_mistake_is_told_once_and_ends_it(tmp_path: Path, application: str, se
         assert server.ended() == 2
         (line,) = server.rest_of_stderr()
         assert line.startswith(sentence)
+
+
+def test_an_application_may_fork(launch: Any) -> None:
+    server = launch(1).ready()
+    ((_, client),) = sockets_of_all(server, 1).items()
+    client.send("fork")
+    assert client.recv(DEADLINE_S) == "fork"
+    clients.close()
+    server.signal(SIGINT)
+    assert server.ended() == 0
+    assert [line for line in server.rest_of_stderr() if "INFO" not in line] == []
 
 
 # The supervisor dies, or is told to stop

@@ -150,6 +150,7 @@ async def _serve(server: Server, orders: Orders) -> None:
         logger.log(orders.log_level, "%s: stopping before the application has started.", early.result().why)
         starting.cancel()
         await asyncio.wait([starting], timeout=1.0)
+        await server.stop(0.0)  # does nothing, unless only the word to listen was still to come
         return
     starting.result()
     stop = await early

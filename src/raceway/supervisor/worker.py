@@ -76,7 +76,7 @@ def work(application: str, config: Config, inherited: Inherited, leave_within_s:
     return 0
 
 
-class Link(threading.Thread):
+class Link:
     """A worker's end of the pipe; the server's ``Orders``.
 
     It is read in a thread, so that a worker ends without its supervisor also where its application blocks: while it
@@ -86,7 +86,6 @@ class Link(threading.Thread):
     log_level = logging.DEBUG
 
     def __init__(self, end: socket.socket, drain_s: float) -> None:
-        super().__init__(name="raceway-supervisor-pipe", daemon=True)
         self._end = end
         self._end.setblocking(True)
         self._drain_s = drain_s
@@ -97,8 +96,11 @@ class Link(threading.Thread):
         self._resuming: asyncio.Future[None] | None = None
         self._listen: asyncio.Event = asyncio.Event()
 
+    def start(self) -> None:
+        threading.Thread(target=self._read, name="raceway-supervisor-pipe", daemon=True).start()
+
     def say(self, word: pipe.FromWorker) -> None:
-        with suppress(OSError):  # it is no more, and ``run`` sees that too
+        with suppress(OSError):  # it is no more, and ``_read`` sees that too
             self._end.sendall(pipe.line(word))
 
     # Orders
@@ -116,7 +118,7 @@ class Link(threading.Thread):
 
     # In the thread
 
-    def run(self) -> None:
+    def _read(self) -> None:
         lines = pipe.from_supervisor()
         with suppress(OSError):
             while data := self._end.recv(pipe.READ_BYTES):
