@@ -16,6 +16,7 @@ from raceway.consumers.handlers import handlers_of
 from raceway.done import DONE
 from raceway.errors import MessageTooLarge
 from raceway.layers import ChannelLayer, channel_layers, presences
+from raceway.layers.front import require_no_loop
 from raceway.layers.handover import handover_of
 from raceway.layers.roster import Meta, Roll, presence_group
 from raceway.layers.spec import decode_event, encode_event, require_group_name
@@ -124,8 +125,9 @@ class Presence:
     def list(self) -> Roll:
         """Who is there: by key, the metadata of each connection. For code without an event loop.
 
-        Raises ``LayerUnavailable`` if the layer has no broker to ask.
+        Raises ``LayerUnavailable`` if the layer has no broker to ask, ``RuntimeError`` in an event loop's thread.
         """
+        require_no_loop("alist()")
         return channel_layers[self.alias].roll_from_thread(self.name)
 
     async def alist(self) -> Roll:
@@ -133,7 +135,8 @@ class Presence:
         return await channel_layers[self.alias].roll(self.name)
 
     def count(self) -> int:
-        """How many persons are there. For code without an event loop."""
+        """How many persons are there. For code without an event loop; raises as ``list`` does."""
+        require_no_loop("acount()")
         return channel_layers[self.alias].roll_count_from_thread(self.name)
 
     async def acount(self) -> int:

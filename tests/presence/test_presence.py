@@ -112,7 +112,7 @@ async def test_two_tabs_of_one_person_until_the_grace_is_over(page: Any) -> None
             assert await people.alist() == {"2": [{"page": "/board/"}], "1": [{"page": "/moon/"}]}
             await clock.advance(1)
             await leela.expect_json([{}, {}, {"1": [{"page": "/moon/"}]}])
-            assert people.count() == 1
+            assert await people.acount() == 1
 
 
 @pages
@@ -316,10 +316,16 @@ async def test_the_grace_is_that_of_the_presence_or_the_setting(grace_s: float) 
 
     with override_settings(RACEWAY={"PRESENCE_GRACE_S": grace_s}), Clock() as clock:
         async with connect(Cook):
-            assert of_its_own.count() == people.count() == 1
-        assert of_its_own.count() == people.count() == (1 if grace_s else 0)
+            assert await of_its_own.acount() == await people.acount() == 1
+        assert await of_its_own.acount() == await people.acount() == (1 if grace_s else 0)
         await clock.advance(grace_s)
-        assert of_its_own.count() == people.count() == 0
+        assert await of_its_own.acount() == await people.acount() == 0
+
+
+async def test_a_loops_thread_is_told_to_await() -> None:
+    for ask, twin in ((people.count, "acount"), (people.list, "alist")):
+        with pytest.raises(RuntimeError, match=rf"await {twin}\(\) instead"):
+            ask()
 
 
 async def test_a_connection_that_has_ended_is_nowhere() -> None:
@@ -353,7 +359,7 @@ async def test_a_loop_that_ends_takes_its_connections_with_it() -> None:
     async def open_and_go() -> None:
         connection = connect(Here)
         await connection.__aenter__()
-        assert Presence("kitchen").count() == 1
+        assert await Presence("kitchen").acount() == 1
 
     def run() -> None:
         loop.run_until_complete(open_and_go())
@@ -362,7 +368,7 @@ async def test_a_loop_that_ends_takes_its_connections_with_it() -> None:
         loop.close()
 
     await asyncio.to_thread(run)
-    assert Presence("kitchen").count() == 0
+    assert await Presence("kitchen").acount() == 0
 
 
 async def test_a_layer_of_another_alias_or_without_presence() -> None:

@@ -467,6 +467,16 @@ def positive(option: str, number: Number) -> Number:
     return number
 
 
+def require_no_loop(twin: str) -> None:
+    """For questions that wait for other processes, or for this very loop. Raises ``RuntimeError`` in a loop's thread,
+    on every layer, so that tests on ``memory`` show the mistake; ``twin`` is what to await there.
+    """
+    if running_loop() is not None:
+        raise RuntimeError(
+            f"This waits for the answers of all processes, so it would stop the event loop: await {twin} instead."
+        )
+
+
 def running_loop() -> asyncio.AbstractEventLoop | None:
     try:
         return asyncio.get_running_loop()

@@ -10,6 +10,7 @@ from raceway.database import after_commit
 from raceway.json import encode_json
 from raceway.layers.channel import Channel, as_client_message
 from raceway.layers.configured import channel_layers
+from raceway.layers.front import require_no_loop
 from raceway.layers.spec import client_message, require_channel_name, require_group_name
 from raceway.prepared import PreparedMessage
 from raceway.registry import Message
@@ -82,8 +83,9 @@ class Group:
     def members(self) -> list[str]:
         """The names of the channels in the group, in all processes.
 
-        Raises ``NotImplementedError`` on a layer that cannot tell.
+        Raises ``NotImplementedError`` on a layer that cannot tell, ``RuntimeError`` in an event loop's thread.
         """
+        require_no_loop("amembers()")
         return channel_layers[self.alias].channels_from_thread(self.name)
 
     async def amembers(self) -> list[str]:
@@ -91,7 +93,11 @@ class Group:
         return await channel_layers[self.alias].group_channels(self.name)
 
     def count(self) -> int:
-        """How many channels are in the group, in all processes; a person with two tabs counts twice."""
+        """How many channels are in the group, in all processes; a person with two tabs counts twice.
+
+        Raises as ``members`` does.
+        """
+        require_no_loop("acount()")
         return channel_layers[self.alias].count_from_thread(self.name)
 
     async def acount(self) -> int:

@@ -816,6 +816,10 @@ class FrontConformance(LayerConformance):
         self.assertEqual((await layer.group_count("group"), await group.acount()), (4, 4))
         self.assertEqual(set(await self.in_thread(group.members)), names)
         self.assertEqual(await self.in_thread(group.count), 4)
+        with self.assertRaisesRegex(RuntimeError, r"await acount\(\) instead"):
+            group.count()
+        with self.assertRaisesRegex(RuntimeError, r"await amembers\(\) instead"):
+            group.members()
         layer.close(ears[0].channel)
         await layer.group_discard("group", "conformance")
         self.assertEqual(set(await layer.group_channels("group")), {ears[1].channel, ears[2].channel})

@@ -432,18 +432,6 @@ def test_loops_that_ended_leave_no_socket(named: LocalLayer, host: BrokerHost) -
     assert Group("g").count() == 0
 
 
-async def test_a_thread_that_is_a_loop_is_told_to_await(make: Layers, host: BrokerHost) -> None:
-    layer = make()
-    for ask, twin in (
-        (layer.count_from_thread, "acount"),
-        (layer.channels_from_thread, "amembers"),
-        (layer.roll_count_from_thread, "acount"),
-        (layer.roll_from_thread, "alist"),
-    ):
-        with pytest.raises(RuntimeError, match=rf"await {twin}\(\) instead"):
-            ask("g")
-
-
 async def test_calls_from_the_loops_own_thread_act_at_once(make: Layers, host: BrokerHost) -> None:
     layer, other = make(), make()
     ears = Ears(other)

@@ -330,14 +330,14 @@ class LocalLayer(MemoryLayer):
     def channels_from_thread(self, group: str) -> list[str]:
         require_group_name(group)
         try:
-            return cast("list[str]", self._ask_outside_loops("amembers()", lambda n: Members(n, group)))
+            return cast("list[str]", self._thread_link.ask(lambda n: Members(n, group)))
         except LayerUnavailable:
             return self._channels_here(group)
 
     def count_from_thread(self, group: str) -> int:
         require_group_name(group)
         try:
-            return cast(int, self._ask_outside_loops("acount()", lambda n: Count(n, group)))
+            return cast(int, self._thread_link.ask(lambda n: Count(n, group)))
         except LayerUnavailable:
             return len(self._channels_here(group))
 
@@ -382,11 +382,11 @@ class LocalLayer(MemoryLayer):
         return people
 
     def roll_from_thread(self, presence: str) -> dict[str, list[dict[str, Any]]]:
-        people = self._ask_outside_loops("alist()", lambda n: Roll(n, presence))
+        people = self._thread_link.ask(lambda n: Roll(n, presence))
         return cast("dict[str, list[dict[str, Any]]]", people)
 
     def roll_count_from_thread(self, presence: str) -> int:
-        return cast(int, self._ask_outside_loops("acount()", lambda n: RollCount(n, presence)))
+        return cast(int, self._thread_link.ask(lambda n: RollCount(n, presence)))
 
     # The broker
 
@@ -422,13 +422,6 @@ class LocalLayer(MemoryLayer):
         except ChannelFull:
             self._full_count += 1
             raise
-
-    def _ask_outside_loops(self, twin: str, make: Callable[[int], FromMember]) -> Any:
-        if running_loop() is not None:
-            raise RuntimeError(
-                f"This waits for the answers of all processes, so it would stop the event loop: await {twin} instead."
-            )
-        return self._thread_link.ask(make)
 
     # Parts
 
