@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ SETTINGS = """
 from config.settings import *
 
 del CHANNEL_LAYERS  # so that it is the default
+RACEWAY["PRESENCE_GRACE_S"] = 1
 """
 
 APPLICATION = "config.asgi:application"
@@ -318,6 +319,30 @@ def test_a_killed_worker_leaves_no_ghost(project: Project) -> None:
         gone = processes_of(set(before) - set(after))
         assert len(gone) <= 1  # chance may have given it no socket
         assert gone.isdisjoint(processes_of(after))
+
+
+def test_who_was_in_a_killed_worker_is_there_no_more(project: Project) -> None:
+    ask = "from orders.shift import cooks; print(*cooks.list())"
+    with project.server("--workers", "4") as server, ExitStack() as stack:
+        fries = [stack.enter_context(opened(server.port, "/shift/", project.fry)) for _ in range(8)]
+        zoidberg = stack.enter_context(opened(server.port, "/shift/", project.zoidberg))
+        assert all("cooks" in heard(cook) for cook in (*fries, zoidberg))
+        assert sorted(project.shell(ask).split()) == ["1", "2"]
+
+        victims = server.workers()
+        while zoidberg.close_code is None:
+            os.kill(victims.pop(), signal.SIGKILL)
+            with suppress(TimeoutError, ConnectionClosed):
+                while True:
+                    zoidberg.recv(0.5)
+
+        watcher = stack.enter_context(opened(server.port, "/shift/", project.fry))
+        there = set(heard(watcher)["cooks"])
+        while "2" in there:
+            diff = heard(watcher)
+            there = there.union(diff["joined"]).difference(diff["left"])
+        assert there == {"1"}
+        assert project.shell(ask) == "1"
 
 
 def processes_of(channels: Iterable[str]) -> set[str]:
