@@ -290,6 +290,20 @@ def test_an_application_may_fork(launch: Any) -> None:
     assert [line for line in server.rest_of_stderr() if "INFO" not in line] == []
 
 
+def test_children_that_it_did_not_start_are_reaped(launch: Any) -> None:
+    """The first process of a container gets the orphans of all others, and one that a shell became its jobs."""
+
+    def with_a_job() -> None:
+        if not os.fork():
+            os.closerange(0, 256)
+            signal.pause()
+
+    server = launch(1, preexec_fn=with_a_job).ready()
+    (job,) = server.workers() - set(sockets_of_all(server, 1))
+    os.kill(job, SIGKILL)
+    wait_for(lambda: job not in server.workers(), "the end of a zombie")
+
+
 # The supervisor dies, or is told to stop
 
 

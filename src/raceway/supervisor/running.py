@@ -175,6 +175,7 @@ class Supervisor:
                 self._hear(number, worker)  # its last words
                 self._forget(number)
                 self._act(self._supervision.exited(number, status, time.monotonic()))
+        _reap_others({worker.process.pid for worker in self._workers.values()})
 
     def _forget(self, number: int) -> None:
         worker = self._workers.pop(number)
@@ -320,3 +321,12 @@ class Supervisor:
         failure = self.failures.pop(report.worker, None)
         why = "" if failure is None else f":\n{failure}" if "\n" in failure else f": {failure}"
         logger.error("Worker %d %s%s", report.slot, report.text, why or ".")
+
+
+def _reap_others(workers: set[int]) -> None:
+    """Children that we did not start: orphans, if we are a container's first process, or jobs of a shell before us."""
+    with suppress(ChildProcessError, AttributeError):  # there are none; an old Python on macOS cannot ask
+        while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if found.si_pid in workers:  # its turn comes
+                return
+            os.waitpid(found.si_pid, 0)
