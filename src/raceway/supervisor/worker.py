@@ -59,24 +59,24 @@ def work(application: str, config: Config, inherited: Inherited, leave_within_s:
         Path("/proc/self/comm").write_text(f"raceway:{inherited.slot}")
     raise_file_limit()
     sockets = [_own(number) for number in inherited.sockets]
-    link = Link(_own(inherited.pipe), config.drain_s)
-    link.start()
+    end = PipeEnd(_own(inherited.pipe), config.drain_s)
+    end.start()
     try:
         loaded = load_application(application)
-        link.say(pipe.Brokers(hosting.wanted()))
-        run_server(Server(loaded, config, sockets), link, leave_within_s)
+        end.say(pipe.Brokers(hosting.wanted()))
+        run_server(Server(loaded, config, sockets), end, leave_within_s)
     except ConfigurationError as error:
-        link.say(pipe.Failed(str(error)))
+        end.say(pipe.Failed(str(error)))
         return 2
     except Exception:
-        link.say(pipe.Failed(traceback.format_exc().rstrip()))
+        end.say(pipe.Failed(traceback.format_exc().rstrip()))
         return 1
     finally:
         close_sockets(sockets, None)
     return 0
 
 
-class Link:
+class PipeEnd:
     """A worker's end of the pipe; the server's ``Orders``.
 
     It is read in a thread, so that a worker ends without its supervisor also where its application blocks: while it
