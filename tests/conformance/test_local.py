@@ -71,9 +71,9 @@ class Spread(LocalLayer):
             else await super().receive(channel)
         )
 
-    def tell_gap(self, reason: str) -> None:
-        super().tell_gap(reason)
-        for other in self.others:
+    def tell_gap(self, reason: str, missed_by: Any = None) -> None:
+        super().tell_gap(reason, missed_by)
+        for other in self.others if missed_by is None else ():
             other.tell_gap(reason)
 
     def start_enter(self, presence: str, key: str, channel: str, *args: Any) -> Awaitable[None]:

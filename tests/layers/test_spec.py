@@ -10,12 +10,14 @@ from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy
 
 from raceway.errors import InvalidMessage
+from raceway.layers.memory import MemoryLayer
 from raceway.layers.spec import (
     as_event,
     decode_event,
     encode_event,
     pack,
     prepare,
+    process_of,
     require_channel_name,
     require_group_name,
     unpack,
@@ -186,3 +188,11 @@ def test_every_kind_of_message_comes_out_as_it_was_packed(message: dict[str, Any
 def test_what_is_not_packed_is_told(packed: bytes) -> None:
     with pytest.raises(ValueError, match="is no packed message"):
         unpack(packed)
+
+
+def test_a_name_says_who_made_it() -> None:
+    layer = MemoryLayer()
+    made = layer.new_channel_name("p.q")
+    assert process_of(made) == process_of(f"p.{layer._process}!") == layer._process
+    for name in ("work", "p!1", f"p.{layer._process}", "p.0123456789ABCDEF!1", "p.0123456789abcdef0!1"):
+        assert process_of(name) is None

@@ -334,19 +334,20 @@ class ChannelLayer(ABC):
         for part in self._live_parts():
             part.call(part.registry.publish, group, message, exclude, policy)
 
-    def tell_gap(self, reason: str) -> None:
-        """Messages of other processes may have been missed: tell every member of a group here, once."""
+    def tell_gap(self, reason: str, missed_by: LoopPart | None = None) -> None:
+        """Messages of other processes may have been missed, in one loop or in all: tell every member of a group there,
+        once.
+        """
         self.gap_count += 1
         logger.warning("Messages from other processes may have been missed: %s.", reason)
-        for part in self._live_parts():
+        for part in self._live_parts() if missed_by is None else (missed_by,):
             part.call(part.registry.gap, reason)
 
     @property
     def full_count(self) -> int:
         """Messages that found their channel, or the mailbox of their connection, full in this process."""
-        live_count = sum(
-            part.registry.full_count for part in self._live_parts()
-        )  # it also notes what has ended
+        # First those that live: to go through them also notes what has ended.
+        live_count = sum(part.registry.full_count for part in self._live_parts())
         return self._full_count + live_count
 
     def capacity_of(self, channel: str) -> int:

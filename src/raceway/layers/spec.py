@@ -25,6 +25,7 @@ NAME_CHARACTERS: Final = 100
 _CHANNEL = re.compile(r"[A-Za-z0-9\-_.]+(![A-Za-z0-9\-_.]+)?")
 _LISTENED_CHANNEL = re.compile(r"[A-Za-z0-9\-_.]+(![A-Za-z0-9\-_.]*)?")
 _GROUP = re.compile(r"[A-Za-z0-9\-_.]+")
+_MADE_NAME = re.compile(r"\.([0-9a-f]{16})!")
 
 _LEAVES: Final = frozenset({str, float, bool, bytes, type(None)})
 _TEXT_KEYS: Final = frozenset({"type", "text", "bytes"})
@@ -57,6 +58,12 @@ def non_local_name(name: str) -> str:
     """The part of a process-specific name that says which process, with its ``!``; any other name as it is."""
     prefix, mark, _ = name.partition("!")
     return prefix + mark
+
+
+def process_of(channel: str) -> str | None:
+    """The process that owns a channel, as its name says that it made (``ChannelLayer.new_channel_name``)."""
+    made = _MADE_NAME.search(channel) if "!" in channel else None
+    return None if made is None else made[1]
 
 
 # Messages
@@ -167,8 +174,8 @@ MAX_EVENT_DEPTH: Final = 240
 _encoder = msgspec.msgpack.Encoder(enc_hook=_exact)
 
 decode_event: Callable[[bytes], dict[str, Any]] = msgspec.msgpack.Decoder().decode
-_decode_closing: Callable[[bytes], tuple[int, str]] = msgspec.msgpack.Decoder(tuple[int, str]).decode
 """A fresh copy of an event each time; tuples come back as lists."""
+_decode_closing: Callable[[bytes], tuple[int, str]] = msgspec.msgpack.Decoder(tuple[int, str]).decode
 
 
 def _require_portable(value: Any, path: tuple[object, ...]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple, TypeAlias, cast
@@ -49,7 +48,7 @@ from raceway.layers.local.wire import (
 from raceway.layers.queues import NamedMembers, Queues
 from raceway.layers.roster import Change, Roster, presence_group
 from raceway.layers.roster import Effect as RosterEffect
-from raceway.layers.spec import encode_event, non_local_name, pack
+from raceway.layers.spec import encode_event, non_local_name, pack, process_of
 
 ASK_S: Final = 1.0
 """How long the processes that are asked something have for their answers."""
@@ -59,9 +58,6 @@ LOOKS: Final = 6
 
 SETTLE_S: Final = 1.0
 """How long a new broker that follows another lets members say who is there, before it says so itself."""
-
-_OWNED = re.compile(r"\.([0-9a-f]{16})!")
-"""The name of a channel that a process owns, and that process (``ChannelLayer.new_channel_name``)."""
 
 
 class Drop(NamedTuple):
@@ -179,10 +175,8 @@ class Broker:
         member.heard_at = now
         try:
             frame = decode_from_member(body)
-            if (
-                type(frame) is Publish and member.process
-            ):  # the one that needs its bytes, and the most frequent
-                self._publish(member, frame, body, now)
+            if type(frame) is Publish and member.process:
+                self._publish(member, frame, body, now)  # the one that needs its bytes
             elif member.process and type(frame) is not Hello:
                 _ANSWERS[type(frame)](self, member, frame, now)
             else:
@@ -312,9 +306,8 @@ class Broker:
     def _hand_named(self, frame: Publish, now: float) -> None:
         for channel, capacity in self._named.channels(frame.group, now).items():
             if channel != frame.exclude:
-                self._hand(
-                    channel, frame.message, frame.expiry_s, capacity, now
-                )  # each gets what it has room for
+                # Each gets what it has room for.
+                self._hand(channel, frame.message, frame.expiry_s, capacity, now)
 
     def _add_named(self, member: Member, frame: AddNamed, now: float) -> None:
         self._named.add(frame.group, frame.channel, frame.until, frame.capacity, now)
@@ -334,8 +327,9 @@ class Broker:
 
     def _hand(self, channel: str, message: bytes, expiry_s: float, capacity: int, now: float) -> bool:
         """Give a message to its owner, else to whoever waits for it, else keep it; ``False`` if there is no room."""
-        if "!" in channel and (owned := _OWNED.search(channel)):
-            owner = self._owner(owned[1])
+        process = process_of(channel)
+        if process is not None:
+            owner = self._owner(process)
             if owner is not None:  # else the process has ended, and the channel with it
                 self._say(owner, Deliver(channel, message))
             return True
@@ -422,8 +416,8 @@ class Broker:
     # Questions that other members answer
 
     def _join(self, member: Member, frame: Join, now: float) -> None:
-        owned = _OWNED.search(frame.channel)
-        owner = self._owner(owned[1]) if owned else None
+        process = process_of(frame.channel)
+        owner = None if process is None else self._owner(process)
         what = "leave" if frame.leaves else "join"
         self._ask(
             member, frame.n, what, frame.group, frame.channel, () if owner is None else (owner,), None, now

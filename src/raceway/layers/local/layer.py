@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import secrets
 import threading
 import weakref
@@ -45,7 +44,7 @@ from raceway.layers.local.wire import (
 )
 from raceway.layers.memory import MemoryLayer, forget_receiver, said_for
 from raceway.layers.queues import Waiting
-from raceway.layers.spec import as_event, pack, require_group_name, unpack
+from raceway.layers.spec import as_event, pack, process_of, require_group_name, unpack
 from raceway.layers.statistics import Statistics
 from raceway.layers.strand import Outcome
 from raceway.registry import Close, Gap, Message, Push
@@ -56,9 +55,6 @@ logger = logging.getLogger("raceway.layers")
 
 SUPERVISED: Final = "RACEWAY_SUPERVISED"
 """``1`` in the environment of a worker whose supervisor hosts the brokers."""
-
-MADE_NAME: Final = re.compile(r"\.[0-9a-f]{16}!")
-"""What ``new_channel_name`` puts into each name: which process owns it."""
 
 AROUND_A_MESSAGE_BYTES: Final = 4096
 """What a frame adds to its message, at most."""
@@ -85,8 +81,6 @@ class LocalLayer(MemoryLayer):
     not heard of for ``lease_s`` seconds counts as dead. What stays in this process does not touch the broker; without
     a broker groups reach this process only, and a channel that is not here raises ``LayerUnavailable``.
     """
-
-    extensions = [*dict.fromkeys([*MemoryLayer.extensions, "presence"])]
 
     def __init__(
         self, *, path: str | os.PathLike[str] | None = None, lease_s: float = 15.0, **options: Any
@@ -174,11 +168,11 @@ class LocalLayer(MemoryLayer):
         return self._is_owned(channel) or self._part_of(channel) is not None
 
     def _is_owned(self, channel: str) -> bool:
-        return f".{self._process}!" in channel
+        return process_of(channel) == self._process
 
     def _is_owned_elsewhere(self, channel: str) -> bool:
-        """Another process has made the name, as far as one can see."""
-        return MADE_NAME.search(channel) is not None and not self._is_owned(channel)
+        """Another process has made the name."""
+        return process_of(channel) not in (None, self._process)
 
     # Receiving
 
@@ -521,9 +515,7 @@ class LoopEars:
             self._layer.presence_changed(frame.presence, frame.kind, frame.key, frame.metas)
 
     def missed(self, reason: str) -> None:
-        self._layer.gap_count += 1
-        logger.warning("Messages from other processes may have been missed: %s.", reason)
-        self._part.registry.gap(reason)
+        self._layer.tell_gap(reason, self._part)
 
 
 _layers: weakref.WeakSet[LocalLayer] = weakref.WeakSet()

@@ -326,9 +326,8 @@ class Serving:
             numbers.append(connection.transport.get_extra_info("socket").fileno())
         for number in numbers:
             if number >= 0:
-                os.dup2(
-                    null, number, inheritable=False
-                )  # not closed: whoever closes it later closes the right one
+                # Not closed: whoever closes it later closes the right one.
+                os.dup2(null, number, inheritable=False)
         os.close(null)
 
 
@@ -365,9 +364,7 @@ class Connection(asyncio.Protocol):
             self._serving.received(self._number, bodies)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.is_dropped = (
-            True  # what is due at the end of this pass can be written no more: uvloop would raise
-        )
+        self.is_dropped = True  # what is due at the end of this pass can be written no more
         if self._number:
             self._serving.disconnected(self._number)
 
