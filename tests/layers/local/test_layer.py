@@ -333,6 +333,40 @@ async def test_another_broker_means_one_gap_and_all_goes_on(
     )
 
 
+async def test_named_channels_of_groups_outlive_the_broker(make: Layers, path: Path, unhosted: None) -> None:
+    first, second = BrokerHost(path), BrokerHost(path)
+    first.start()
+    layer, sender = make(), make()
+    for channel in ("loops", "discarded"):
+        await layer.group_add("g", channel)
+    for channel in ("threads", "discarded.by.thread"):
+        await asyncio.to_thread(layer.add_channel, "g", channel)
+    await layer.group_discard("g", "discarded")
+    await asyncio.to_thread(layer.discard_channel, "g", "discarded.by.thread")
+    first.stop()
+    second.start()
+    try:
+        await until(lambda: layer._link_here().member.broker == second._serving._broker.name)  # type: ignore[union-attr]
+        assert set(await layer.group_channels("g")) == {"loops", "threads"}
+        await sender.group_send("g", {"type": "n"})
+        for channel in ("loops", "threads"):
+            assert (await asyncio.wait_for(layer.receive(channel), WAIT_S)) == {"type": "n"}
+        await layer.flush()
+        assert len(layer._names) == 0
+    finally:
+        second.stop()
+
+
+def test_a_thread_says_its_named_channels_to_the_next_broker(named: LocalLayer, path: Path) -> None:
+    for number in range(3):
+        host = BrokerHost(path)
+        host.start()
+        if not number:
+            Group("g").add("work")
+        assert Group("g").members() == ["work"]
+        host.stop()
+
+
 async def test_who_waits_for_an_answer_as_the_broker_ends_is_told(make: Layers, host: BrokerHost) -> None:
     layer, other = make(), make()
     ears = Ears(other)

@@ -185,6 +185,63 @@ async def test_who_waits_for_room_does_not_wait_for_a_broker_that_has_gone(link:
     assert not link.is_up
 
 
+def send(name: str = "x.0123456789abcdef!1") -> Send:
+    return Send(0, name, b"e", 3, 60)
+
+
+async def test_what_was_not_written_when_a_connection_ended_the_next_broker_hears_once(
+    link: Link, raw: Raw, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert link.find()
+    first = raw.accept()
+    assert await asyncio.to_thread(frames, first, 1)
+    link.member.welcome(Welcome("first", 15.0), 0)
+    # The first has ended, and this process does not know yet.
+    first.close()
+    sending = [
+        asyncio.ensure_future(awaited(link.send(frame))) for frame in (send("a!1"), publish(), send("b!1"))
+    ]
+    second = await asyncio.to_thread(raw.accept)
+    heard = await asyncio.to_thread(frames, second, 4)
+    assert [type(frame) for frame in heard] == [Hello, Send, Publish, Send]
+    assert not any(one.done() for one in sending)
+    for frame in heard[1:]:
+        assert not isinstance(frame, Hello)
+        second.sendall(encode(Answer(frame.n, None)))
+    await asyncio.wait_for(asyncio.gather(*sending), WAIT_S)
+    assert link.lost_count == 0
+    assert "what it has not passed on yet is lost. Trying again." in caplog.text
+
+
+async def test_what_was_not_written_and_finds_no_broker_is_an_error_counted_and_told(
+    link: Link, raw: Raw, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert link.find()
+    raw.accept()
+    raw.close()
+    sending = asyncio.ensure_future(awaited(link.send(send())))
+    publishing = asyncio.ensure_future(awaited(link.send(publish())))
+    link.send(send())
+    with pytest.raises(LayerUnavailable, match="No broker is running"):
+        await asyncio.wait_for(sending, WAIT_S)
+    await asyncio.wait_for(publishing, WAIT_S)
+    await until(lambda: caplog.records)
+    assert link.lost_count == 3
+    [record] = caplog.records
+    assert record.getMessage().startswith("3 messages that waited for the broker at ")
+
+
+async def test_what_is_not_written_when_a_link_is_closed_is_counted_and_told(
+    link: Link, raw: Raw, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert link.find()
+    raw.accept()
+    link.send(publish(8 * MIB))
+    link.close()
+    assert link.lost_count == 1
+    assert "1 messages that waited for the broker" in caplog.text
+
+
 async def test_requests_above_the_bound_are_refused(link: Link, raw: Raw) -> None:
     assert link.find()
     raw.accept()

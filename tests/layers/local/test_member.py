@@ -20,6 +20,7 @@ from raceway.layers.local.member import (
     Connect,
     Drop,
     Effect,
+    KeptNames,
     Member,
     Missed,
     NoBroker,
@@ -27,10 +28,12 @@ from raceway.layers.local.member import (
     Short,
 )
 from raceway.layers.local.wire import (
+    AddNamed,
     Answer,
     Beat,
     Cancel,
     Count,
+    DiscardNamed,
     Enter,
     Exit,
     GiveBack,
@@ -227,6 +230,59 @@ def test_what_was_taken_back_while_there_was_no_broker_is_not_said() -> None:
     member.exit(None, "c!1")
     member.cancel(take)
     assert again(member, 0) == [Hello("me", resumed=True)]
+
+
+def add_named(member: Member[str], channel: str, until: float, now: float) -> None:
+    n = member.ask(lambda n: AddNamed(n, "g", channel, until, 3), channel, now)
+    member.answer(Answer(n, None))
+
+
+def test_named_channels_of_groups_are_heard_again_by_the_next_broker_until_they_end() -> None:
+    member = up()
+    for channel in ("ends", "stays", "goes"):
+        add_named(member, channel, 5.0 if channel == "ends" else 50.0, 0)
+    n = member.ask(lambda n: DiscardNamed(n, "g", "goes"), "discard", 0)
+    member.answer(Answer(n, None))
+    refused = member.ask(lambda n: AddNamed(n, "g", "refused", 50.0, 3), "refused", 0)
+    member.answer(Refused(refused, "x"))
+    unanswered = member.ask(lambda n: AddNamed(n, "g", "unanswered", 50.0, 3), "unanswered", 0)
+    assert unanswered
+    member.take_said()
+    member.lost("gone", 6)
+    assert member.deadline is not None  # it looks for the next one
+    assert again(member, 6) == [Hello("me", resumed=True)]
+    assert member.take_said() == [AddNamed(0, "g", "stays", 50.0, 3)]
+    member.lost("gone", 7)
+    member.wake(51)
+    assert member.deadline is None
+
+
+def test_of_one_process_one_member_says_the_names_and_to_a_broker_that_knows_them_nobody_does() -> None:
+    names = KeptNames()
+    one, other = (Member[str]("me", "/tmp/s", lambda: 1.0, 0.0, names) for _ in range(2))
+    for member in (one, other):
+        again(member, 0, "first")
+    add_named(one, "work", 50.0, 0)
+    one.take_said()
+    for member in (one, other):
+        member.lost("gone", 1)
+    assert again(other, 1, "first") == [Hello("me", resumed=True)]
+    assert other.take_said() == []
+    again(one, 1, "second")
+    assert one.take_said() == [AddNamed(0, "g", "work", 50.0, 3)]
+    other.lost("gone", 2)
+    again(other, 2, "second")
+    assert other.take_said() == []
+
+
+def test_the_names_that_a_process_keeps_are_bounded_and_it_says_so_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    names = KeptNames(limit=2)
+    for number in range(5):
+        names.add("g", f"c{number}", 50.0, 3)
+    assert [name.channel for name in names.for_broker("next", 0)] == ["c3", "c4"]
+    assert [record.message[:41] for record in caplog.records] == ["This process has added more than 2 named "]
 
 
 def test_a_member_without_anything_that_stands_does_not_look_for_a_broker() -> None:

@@ -20,7 +20,7 @@ from raceway.done import DONE
 from raceway.errors import ChannelFull, ConfigurationError, LayerUnavailable
 from raceway.layers.front import LoopPart, positive, running_loop
 from raceway.layers.local.link import Link, ThreadLink
-from raceway.layers.local.member import NoBroker
+from raceway.layers.local.member import KeptNames, NoBroker
 from raceway.layers.local.place import socket_path
 from raceway.layers.local.wire import (
     FRAME_BYTES,
@@ -65,7 +65,7 @@ class LocalPart(LoopPart):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, layer: LocalLayer) -> None:
         super().__init__(loop)
-        self.link = Link(loop, layer.path, layer._process, LoopEars(layer, self))
+        self.link = Link(loop, layer.path, layer._process, LoopEars(layer, self), layer._names)
 
     def appeared(self, group: str) -> None:
         self.link.subscribe(group)
@@ -86,6 +86,7 @@ class LocalLayer(MemoryLayer):
         self, *, path: str | os.PathLike[str] | None = None, lease_s: float = 15.0, **options: Any
     ) -> None:
         super().__init__(**options)
+        self._names = KeptNames()
         self.path: Path = socket_path(path)
         self.lease_s = positive("lease_s", lease_s)
         if self.max_message_bytes > FRAME_BYTES - AROUND_A_MESSAGE_BYTES:
@@ -96,7 +97,7 @@ class LocalLayer(MemoryLayer):
         self._host: Any = None
         self._host_lock = threading.Lock()
         self._has_told_alone = False
-        self._thread_link = ThreadLink(self.path, self._process)
+        self._thread_link = ThreadLink(self.path, self._process, self._names)
         _layers.add(self)
 
     # Sending
@@ -296,7 +297,12 @@ class LocalLayer(MemoryLayer):
     def _discarding(self, group: str, channel: str) -> Callable[[int], FromMember]:
         if self._is_owned_elsewhere(channel):
             return lambda n: Join(n, group, channel, True)
+        self._names.discard(group, channel)  # also if no broker hears of it
         return lambda n: DiscardNamed(n, group, channel)
+
+    def clear(self) -> None:
+        super().clear()
+        self._names.clear()
 
     async def flush(self) -> None:
         await super().flush()
@@ -460,11 +466,12 @@ class LocalLayer(MemoryLayer):
         self._parts_lock = threading.Lock()
         self._lock = threading.Lock()
         self._host_lock = threading.Lock()
+        self._names = KeptNames()
         self.clear()
         self._process = secrets.token_hex(8)
         self._numbers = count(1)
         self._thread_link.forsake()
-        self._thread_link = ThreadLink(self.path, self._process)
+        self._thread_link = ThreadLink(self.path, self._process, self._names)
         if self._host is not None:  # which forgets itself
             self._stop_host.detach()
             self._host = None

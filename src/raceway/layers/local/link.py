@@ -14,8 +14,11 @@ import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
+
+from msgspec.structs import replace
 
 from raceway.errors import LayerUnavailable
 from raceway.layers.local.member import (
@@ -23,6 +26,7 @@ from raceway.layers.local.member import (
     Connect,
     Drop,
     Effect,
+    KeptNames,
     Member,
     Missed,
     NoBroker,
@@ -39,6 +43,7 @@ from raceway.layers.local.wire import (
     Deliver,
     Figures,
     FrameReader,
+    FromBroker,
     FromMember,
     Hello,
     Publish,
@@ -47,6 +52,7 @@ from raceway.layers.local.wire import (
     Send,
     Take,
     Taken,
+    Welcome,
     decode_from_broker,
     encode,
 )
@@ -96,11 +102,23 @@ class Link:
     kept, which is closed once: by ``close``, with this object, or when the process ends.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, path: Path, process: str, ears: Ears) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        path: Path,
+        process: str,
+        ears: Ears,
+        names: KeptNames | None = None,
+    ) -> None:
         self.path = path
-        self.member: Member[asyncio.Future[Any]] = Member(process, str(path), random.random, time.monotonic())
+        self.member: Member[asyncio.Future[Any]] = Member(
+            process, str(path), random.random, time.monotonic(), names
+        )
         self.dropped_count = 0
         """Messages that found ``LINK_BUFFER_BYTES`` of others waiting, and whose sender did not."""
+        self.lost_count = 0
+        """Messages that were not with the kernel when the connection ended, and that no other broker has heard."""
+        self._told_lost_count = 0
         self._loop = loop
         self._ears = ears
         self._is_closed = False
@@ -119,6 +137,8 @@ class Link:
         self._written_n = 0
         """Nothing of requests with a higher number is with the kernel."""
         self._writers: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._unwritten: deque[tuple[Publish | Send, Written]] = deque()
+        """Messages that are not with the kernel as a whole, and who may wait for them."""
 
     # Asking and saying
 
@@ -148,9 +168,53 @@ class Link:
         """Say what needs no answer; awaiting waits until it is with the kernel. There has to be a broker."""
         encoded = encode(frame)
         if not self._has_room(len(encoded)):
-            return WhenThereIsRoom(self, encoded)
+            return WhenThereIsRoom(self, frame, encoded)
+        return self.say(frame, encoded)
+
+    def say(self, frame: Publish | Send, encoded: bytes) -> Written:
+        """Say a message; if the connection ends before it is written, the next broker hears it."""
         self.write(encoded)
-        return Written(self, self.said_bytes)
+        written = Written(self, self.said_bytes)
+        if self._fd < 0:
+            self._say_again(frame, written)
+            self.follow()
+        else:
+            self._unwritten.append((frame, written))
+        return written
+
+    def _say_again(self, frame: Publish | Send, written: Written) -> None:
+        """A broker has heard nothing of this message, or not all of it, which is the same: ask the next one."""
+        heard: asyncio.Future[Any] = self._loop.create_future()
+        written.heard = self._loop.create_future()
+        heard.add_done_callback(partial(self._said_again, frame, written.heard))
+        try:
+            self.member.ask(lambda n: replace(frame, n=n), heard, time.monotonic())
+        except LayerUnavailable as error:
+            heard.set_exception(error)
+
+    def _said_again(
+        self, frame: Publish | Send, told: asyncio.Future[None], heard: asyncio.Future[Any]
+    ) -> None:
+        error = heard.exception()
+        if error is not None:
+            self.lost_count += 1
+            if self.lost_count == self._told_lost_count + 1:
+                self._loop.call_soon(self._tell_lost)
+        if told.done():
+            return
+        if error is None or isinstance(frame, Publish):  # of a group nobody is promised that there are others
+            told.set_result(None)
+        else:
+            told.set_exception(error)
+            told.exception()  # maybe nobody waits for it
+
+    def _tell_lost(self) -> None:
+        logger.warning(
+            "%d messages that waited for the broker at %s when it ended are lost: no other has heard them.",
+            self.lost_count - self._told_lost_count,
+            self.path,
+        )
+        self._told_lost_count = self.lost_count
 
     def reply(self, reply: Reply) -> None:
         self.write(encode(reply))
@@ -283,10 +347,13 @@ class Link:
         """The connection has ended."""
         if self._fd < 0:
             return
+        unwritten = list(self._unwritten)
         self._disconnect()
         if self.member.is_welcome:
-            logger.warning("%s. Trying again.", why)
+            logger.warning("%s: what it has not passed on yet is lost. Trying again.", why)
         self.do(self.member.lost(why, time.monotonic(), self._written_n))
+        for frame, written in unwritten:
+            self._say_again(frame, written)
         self._arm()
 
     def _disconnect(self) -> None:
@@ -297,6 +364,7 @@ class Link:
             self._let_go()
         self._is_waiting_to_write = False
         self._pieces.clear()
+        self._unwritten.clear()
         self._rest = memoryview(b"")
         self._written_bytes = self.said_bytes
         self._tell_writers()
@@ -312,6 +380,9 @@ class Link:
             self._timer.cancel()
         if self._fd >= 0 and not self._is_waiting_to_write:
             self._flush()
+        if self._unwritten:
+            self.lost_count += len(self._unwritten)
+            self._tell_lost()
         self._disconnect()
         self.do(self.member.end(time.monotonic()))
 
@@ -418,6 +489,8 @@ class Link:
         if written:
             self._written_n = self.member.last_n
         self._written_bytes += written
+        while self._unwritten and self._unwritten[0][1].position <= self._written_bytes:
+            self._unwritten.popleft()
         self._rest = data[written:]
         if bool(self._rest or self._pieces) != self._is_waiting_to_write:
             self._is_waiting_to_write = not self._is_waiting_to_write
@@ -452,27 +525,33 @@ class Link:
 
 
 class Written:
-    """Awaiting it waits until what was said is with the kernel."""
+    """Awaiting it waits until what was said is with the kernel, or another broker has heard it. Raises
+    ``LayerUnavailable`` if the broker ended before it had a message to a channel, and there was no other."""
 
-    __slots__ = ("_link", "_position")
+    __slots__ = ("_link", "heard", "position")
 
     def __init__(self, link: Link, position: int) -> None:
         self._link = link
-        self._position = position
+        self.position = position
+        self.heard: asyncio.Future[None] | None = None
+        """Of what the first broker has not heard: whether another one has."""
 
     def __await__(self) -> Generator[Any, None, None]:
-        waiting = self._link.written(self._position)
+        waiting = self._link.written(self.position)
         if waiting is not None:
             yield from waiting.__await__()
+        if self.heard is not None:
+            yield from self.heard.__await__()
 
 
 class WhenThereIsRoom:
     """A message above the bound: who awaits it waits for room, and if nobody does it is dropped, and counted."""
 
-    __slots__ = ("_encoded", "_link")
+    __slots__ = ("_encoded", "_frame", "_link")
 
-    def __init__(self, link: Link, encoded: bytes) -> None:
+    def __init__(self, link: Link, frame: Publish | Send, encoded: bytes) -> None:
         self._link = link
+        self._frame = frame
         self._encoded: bytes | None = encoded
 
     def __await__(self) -> Generator[Any, None, None]:
@@ -481,8 +560,7 @@ class WhenThereIsRoom:
             return
         while (room := self._link.room(len(encoded))) is not None:
             yield from room.__await__()
-        self._link.write(encoded)
-        yield from Written(self._link, self._link.said_bytes).__await__()
+        yield from self._link.say(self._frame, encoded).__await__()
 
     def __del__(self) -> None:
         if self._encoded is not None:
@@ -496,9 +574,10 @@ def tell_short(missing: int) -> None:
 class ThreadLink:
     """The connection of all threads that have no event loop: request and answer, one thread after another."""
 
-    def __init__(self, path: Path, process: str) -> None:
+    def __init__(self, path: Path, process: str, names: KeptNames | None = None) -> None:
         self.path = path
         self._process = process
+        self._names = KeptNames() if names is None else names
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._close_socket: weakref.finalize[Any, Any] | None = None
@@ -539,6 +618,7 @@ class ThreadLink:
             self._lock.release()
         if isinstance(answer, Refused):
             raise refusal(frame, answer)
+        self._names.note(frame)
         if answer.missing:
             tell_short(answer.missing)
         return answer.value
@@ -565,19 +645,30 @@ class ThreadLink:
         connection.settimeout(SYNC_S)
         try:
             connection.sendall(encode(Hello(self._process, resumed=self._has_had_one)))
-        except OSError as error:
+            if self._names:  # what comes next may be for them
+                self._say_names(connection)
+        except (OSError, BrokenFrame) as error:
             self._end()
             raise NoBroker(self.path) from error
         self._has_had_one = True
         return connection
 
+    def _say_names(self, connection: socket.socket) -> None:
+        frame = self._next(connection, time.monotonic() + SYNC_S)
+        if isinstance(frame, Welcome):
+            names = self._names.for_broker(frame.broker, time.monotonic())
+            connection.sendall(b"".join(map(encode, names)))
+
     def _answer(self, connection: socket.socket, n: int) -> Answer | Refused:
         until = time.monotonic() + SYNC_S
         while True:
-            while self._bodies:
-                frame = decode_from_broker(self._bodies.popleft())
-                if isinstance(frame, Answer | Refused) and frame.n == n:
-                    return frame
+            frame = self._next(connection, until)
+            if isinstance(frame, Answer | Refused) and frame.n == n:
+                return frame
+
+    def _next(self, connection: socket.socket, until: float) -> FromBroker:
+        """What the broker says next. Raises ``OSError`` and ``BrokenFrame``."""
+        while not self._bodies:
             left_s = until - time.monotonic()
             if left_s <= 0:
                 raise TimeoutError("timed out")
@@ -586,6 +677,7 @@ class ThreadLink:
             if not data:
                 raise ConnectionError("it has ended the connection")
             self._bodies.extend(self._reader.feed(data))
+        return decode_from_broker(self._bodies.popleft())
 
     def _end(self) -> None:
         self._socket = None

@@ -4,15 +4,20 @@ again. No socket, no clock: the time and frames go in, frames and effects come o
 
 from __future__ import annotations
 
+import logging
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from raceway.errors import ChannelFull, LayerUnavailable
 from raceway.layers.local.wire import (
+    AddNamed,
     Answer,
     Beat,
     Cancel,
+    DiscardNamed,
     Enter,
     Exit,
     FromMember,
@@ -29,6 +34,8 @@ from raceway.layers.local.wire import (
     Unsubscribe,
     Welcome,
 )
+
+logger = logging.getLogger("raceway.layers")
 
 Waiter = TypeVar("Waiter")
 
@@ -47,6 +54,10 @@ WAITING_ASKS: Final = 100_000
 
 SUBSCRIBED_AT_ONCE: Final = 10_000
 """Groups in one frame, when a new broker hears them again."""
+
+
+KEPT_NAMES: Final = 10_000
+"""Memberships of named channels that a process says again to the next broker; of more the first to end are not."""
 
 
 class NoBroker(LayerUnavailable):
@@ -106,18 +117,90 @@ class Ask(NamedTuple, Generic[Waiter]):
     since: float
 
 
+class KeptNames:
+    """The named channels that this process has added to groups, until when each is a member: the next broker hears of
+    them again. All members of a process share it, as one may discard what another has added; so from any thread."""
+
+    def __init__(self, limit: int = KEPT_NAMES) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._names: OrderedDict[tuple[str, str], AddNamed] = OrderedDict()
+        """By group and channel; the first to end comes first, as all are added for the same time."""
+        self._broker: str | None = None
+        """Who has heard of them."""
+        self._has_forgotten = False
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def add(self, group: str, channel: str, until: float, capacity: int) -> None:
+        """The broker has made it a member."""
+        with self._lock:
+            self._names[group, channel] = AddNamed(0, group, channel, until, capacity)
+            self._names.move_to_end((group, channel))
+            if len(self._names) <= self._limit:
+                return
+            self._names.popitem(last=False)
+            if self._has_forgotten:
+                return
+            self._has_forgotten = True
+        logger.warning(
+            "This process has added more than %d named channels to groups: should the broker be replaced, the next "
+            "one does not hear of those that were added first.",
+            self._limit,
+        )
+
+    def discard(self, group: str, channel: str) -> None:
+        with self._lock:
+            self._names.pop((group, channel), None)
+
+    def note(self, asked: FromMember) -> None:
+        """The broker has done what it was asked for."""
+        if isinstance(asked, AddNamed):
+            self.add(asked.group, asked.channel, asked.until, asked.capacity)
+        elif isinstance(asked, DiscardNamed):
+            self.discard(asked.group, asked.channel)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._names.clear()
+
+    def expire(self, now: float) -> None:
+        with self._lock:
+            names = self._names
+            while names and next(iter(names.values())).until <= now:
+                names.popitem(last=False)
+
+    def for_broker(self, broker: str, now: float) -> list[AddNamed]:
+        """What the broker that has just answered has to hear: nothing, if another member of this process said it."""
+        self.expire(now)
+        with self._lock:
+            if broker == self._broker:
+                return []
+            self._broker = broker
+            return list(self._names.values())
+
+
 class Member(Generic[Waiter]):
     """Say to a broker what one loop wants, through any number of brokers.
 
-    What it says is in ``said`` until ``take_said``. Subscriptions, listens, takes and presences stand: a new broker
-    hears them again. Any other request fails with ``LayerUnavailable`` when the broker that heard it goes; it is never
-    said twice. One that nobody has heard yet waits ``CONNECT_S`` for a broker; joins and presences then go on without.
+    What it says is in ``said`` until ``take_said``. Subscriptions, listens, takes, presences and ``names`` stand: a new
+    broker hears them again. Any other request fails with ``LayerUnavailable`` when the broker that heard it goes; it is
+    never said twice. One that nobody has heard yet waits ``CONNECT_S`` for a broker; joins and presences then go on
+    without.
     """
 
     deadline: float | None
     """When to call ``wake``."""
 
-    def __init__(self, process: str, path: str, random: Callable[[], float], now: float) -> None:
+    def __init__(
+        self,
+        process: str,
+        path: str,
+        random: Callable[[], float],
+        now: float,
+        names: KeptNames | None = None,
+    ) -> None:
         self.process = process
         self.path = path
         self.state = State.DOWN
@@ -136,6 +219,7 @@ class Member(Generic[Waiter]):
         self._listens: dict[str, None] = {}
         self._entries: dict[str, dict[str, Enter]] = {}
         """By channel and presence."""
+        self._names = KeptNames() if names is None else names
         # What is waited for
         self._asks: dict[int, Ask[Waiter]] = {}
         """In the order in which they were made."""
@@ -229,6 +313,7 @@ class Member(Generic[Waiter]):
     def wake(self, now: float) -> list[Effect[Waiter]]:
         """The deadline may have passed."""
         effects: list[Effect[Waiter]] = []
+        self._names.expire(now)
         if self.is_up:
             if now >= self._beat_at:
                 if self._is_overdue(now):
@@ -279,7 +364,7 @@ class Member(Generic[Waiter]):
             self.deadline = min(self._retry_at, self._patient_until)
 
     def _wants_broker(self) -> bool:
-        return bool(self._owns or self._groups or self._listens or self._entries or self._asks)
+        return bool(self._owns or self._groups or self._listens or self._entries or self._asks or self._names)
 
     # What is said
 
@@ -420,6 +505,7 @@ class Member(Generic[Waiter]):
         self._retry_s = FIRST_RETRY_S
         self._lease_s = frame.lease_s
         self._beat_at = min(self._beat_at, now + min(frame.lease_s / 3, ANSWER_S))
+        self.said.extend(self._names.for_broker(frame.broker, now))
         self._set_deadline()
 
     def answer(self, frame: Answer | Refused | Taken) -> list[Effect[Waiter]]:
@@ -434,6 +520,7 @@ class Member(Generic[Waiter]):
             return [Settled(ask.waiter, frame)]
         if isinstance(frame, Refused):
             return [Settled(ask.waiter, error=refusal(ask.frame, frame))]
+        self._names.note(ask.frame)
         if frame.missing:
             return [Short(frame.missing), Settled(ask.waiter, frame.value)]
         return [Settled(ask.waiter, frame.value)]
