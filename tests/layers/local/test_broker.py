@@ -499,6 +499,18 @@ def test_who_never_greets_is_dropped(house: House) -> None:
     assert set(house.dropped) == {number}
 
 
+def test_the_looks_begin_with_the_first_member_and_those_that_come_put_none_off(house: House) -> None:
+    house.advance(10 * LEASE_S)
+    silent = house.member(A)
+    house.say(silent, Subscribe(0, ["g"]))
+    assert house.broker.deadline is not None
+    assert house.broker.deadline > house.now
+    for _ in range(round(LEASE_S)):
+        house.member(B)
+        house.advance(1.0)
+    assert set(house.dropped) == {silent}
+
+
 def test_a_broker_that_was_held_up_blames_nobody(house: House) -> None:
     """It was stopped, and the beats that came meanwhile wait in its sockets."""
     a, b = house.member(A), house.member(B)
