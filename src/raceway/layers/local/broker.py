@@ -208,14 +208,13 @@ class Broker:
         """The deadline may have passed."""
         while self._asks and next(iter(self._asks.values())).deadline <= now:
             self._finish(next(iter(self._asks)))
-        if self._unsettled and now >= self._settled_at:
+        if now >= self._settled_at:
             unsettled, self._unsettled = self._unsettled, []
             for member, frame in unsettled:
                 self._roll(member, frame, now)
         if self._members and now >= self._look_at:
             self._look(now)
-        if self._roster.deadline is not None and now >= self._roster.deadline:
-            self._tell(self._roster.wake(now))
+        self._tell(self._roster.wake(now))
         return self._take_out()
 
     def _look(self, now: float) -> None:
