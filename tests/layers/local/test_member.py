@@ -20,13 +20,13 @@ from raceway.layers.local.member import (
     Connect,
     Drop,
     Effect,
-    KeptNames,
     Member,
     Missed,
     NoBroker,
     Settled,
     Short,
 )
+from raceway.layers.local.names import KeptNames
 from raceway.layers.local.wire import (
     AddNamed,
     Answer,

@@ -26,7 +26,6 @@ from raceway.layers.local.member import (
     Connect,
     Drop,
     Effect,
-    KeptNames,
     Member,
     Missed,
     NoBroker,
@@ -34,6 +33,7 @@ from raceway.layers.local.member import (
     Short,
     refusal,
 )
+from raceway.layers.local.names import KeptNames
 from raceway.layers.local.place import is_same_user
 from raceway.layers.local.wire import (
     Answer,

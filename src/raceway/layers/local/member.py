@@ -4,20 +4,16 @@ again. No socket, no clock: the time and frames go in, frames and effects come o
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from enum import Enum
-from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from raceway.errors import ChannelFull, LayerUnavailable
+from raceway.layers.local.names import KeptNames
 from raceway.layers.local.wire import (
-    AddNamed,
     Answer,
     Beat,
     Cancel,
-    DiscardNamed,
     Enter,
     Exit,
     FromMember,
@@ -34,8 +30,6 @@ from raceway.layers.local.wire import (
     Unsubscribe,
     Welcome,
 )
-
-logger = logging.getLogger("raceway.layers")
 
 Waiter = TypeVar("Waiter")
 
@@ -54,10 +48,6 @@ WAITING_ASKS: Final = 100_000
 
 SUBSCRIBED_AT_ONCE: Final = 10_000
 """Groups in one frame, when a new broker hears them again."""
-
-
-KEPT_NAMES: Final = 10_000
-"""Memberships of named channels that a process says again to the next broker; of more the first to end are not."""
 
 
 class NoBroker(LayerUnavailable):
@@ -117,70 +107,6 @@ class Ask(NamedTuple, Generic[Waiter]):
     since: float
 
 
-class KeptNames:
-    """The named channels that this process has added to groups, until when each is a member: the next broker hears of
-    them again. All members of a process share it, as one may discard what another has added; so from any thread."""
-
-    def __init__(self, limit: int = KEPT_NAMES) -> None:
-        self._limit = limit
-        self._lock = threading.Lock()
-        self._names: OrderedDict[tuple[str, str], AddNamed] = OrderedDict()
-        """By group and channel; the first to end comes first, as all are added for the same time."""
-        self._broker: str | None = None
-        """Who has heard of them."""
-        self._has_forgotten = False
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def add(self, group: str, channel: str, until: float, capacity: int) -> None:
-        """The broker has made it a member."""
-        with self._lock:
-            self._names[group, channel] = AddNamed(0, group, channel, until, capacity)
-            self._names.move_to_end((group, channel))
-            if len(self._names) <= self._limit:
-                return
-            self._names.popitem(last=False)
-            if self._has_forgotten:
-                return
-            self._has_forgotten = True
-        logger.warning(
-            "This process has added more than %d named channels to groups: should the broker be replaced, the next "
-            "one does not hear of those that were added first.",
-            self._limit,
-        )
-
-    def discard(self, group: str, channel: str) -> None:
-        with self._lock:
-            self._names.pop((group, channel), None)
-
-    def note(self, asked: FromMember) -> None:
-        """The broker has done what it was asked for."""
-        if isinstance(asked, AddNamed):
-            self.add(asked.group, asked.channel, asked.until, asked.capacity)
-        elif isinstance(asked, DiscardNamed):
-            self.discard(asked.group, asked.channel)
-
-    def clear(self) -> None:
-        with self._lock:
-            self._names.clear()
-
-    def expire(self, now: float) -> None:
-        with self._lock:
-            names = self._names
-            while names and next(iter(names.values())).until <= now:
-                names.popitem(last=False)
-
-    def for_broker(self, broker: str, now: float) -> list[AddNamed]:
-        """What the broker that has just answered has to hear: nothing, if another member of this process said it."""
-        self.expire(now)
-        with self._lock:
-            if broker == self._broker:
-                return []
-            self._broker = broker
-            return list(self._names.values())
-
-
 class Member(Generic[Waiter]):
     """Say to a broker what one loop wants, through any number of brokers.
 
@@ -236,6 +162,8 @@ class Member(Generic[Waiter]):
         self._retry_s = FIRST_RETRY_S
         self._retry_at = now
         self._beat_at = now
+        self.has_cancelled = False
+        """A message may be under way on this connection for a take that nobody waits for any more."""
 
     @property
     def is_up(self) -> bool:
@@ -283,6 +211,7 @@ class Member(Generic[Waiter]):
         Of requests with a number above ``written_n`` nothing was written: they go to the next broker.
         """
         self.state = State.DOWN
+        self.has_cancelled = False
         self.said.clear()
         if self._groups and self._missed is None:
             self._missed = why
@@ -434,7 +363,19 @@ class Member(Generic[Waiter]):
         """Nobody waits any more for what was asked for as ``take``."""
         if self._asks.pop(take, None) is not None and take not in self._unsaid:
             self._say(Cancel(take))
+            self.has_cancelled = True
         self._unsaid.discard(take)
+
+    def pass_on(self, taken: Taken) -> list[Effect[Waiter]]:
+        """A message that was taken is not used: who waits here for the same is next, and its own take is given up."""
+        channel = taken.channel
+        listened = (channel, non_local_name(channel)) if "!" in channel else (channel,)
+        for n, ask in self.takes().items():
+            if cast(Take, ask.frame).channel in listened:
+                self.cancel(n)
+                return [Settled(ask.waiter, taken)]
+        self.give_back(taken)
+        return []
 
     def give_back(self, taken: Taken) -> None:
         """A message that was taken is not used. Without the broker that gave it, it is lost with the others there."""
@@ -513,8 +454,7 @@ class Member(Generic[Waiter]):
         ask = self._asks.pop(frame.n, None)
         if ask is None:
             if isinstance(frame, Taken):
-                self.give_back(frame)
-                return []
+                return self.pass_on(frame)
             return list(self._subscribed(frame.n))
         if isinstance(frame, Taken):
             return [Settled(ask.waiter, frame)]
