@@ -466,8 +466,9 @@ def test_an_answer_that_no_frame_holds_is_refused(house: House, monkeypatch: pyt
 
 def test_a_member_that_says_nothing_for_its_lease_is_dropped(house: House) -> None:
     silent, beating, sender = house.member(A), house.member(B), house.member(C)
-    house.say(silent, Subscribe(0, ["g"]))
     house.say(beating, Subscribe(0, ["g"]))
+    house.advance(0.7, beating)
+    house.say(silent, Subscribe(0, ["g"]))
     house.advance(LEASE_S - 0.001, beating)
     house.say(sender, publish())
     assert house.hear(silent) == [publish()]

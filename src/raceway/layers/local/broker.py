@@ -265,12 +265,10 @@ class Broker:
             for other in self._asks.pop(number).waiting.values():
                 other.asked.discard(number)
         for number in member.asked:
-            # It is not missing: what it was asked about has gone with it. (It may have been the asker, too.)
-            ask = self._asks.get(number)
-            if ask is not None:
-                del ask.waiting[member.id]
-                if not ask.waiting:
-                    self._finish(number)
+            ask = self._asks[number]
+            del ask.waiting[member.id]  # it is not missing: what it was asked about has gone with it
+            if not ask.waiting:
+                self._finish(number)
         self._tell(self._roster.forget_owner(member.id, now))
 
     # Groups
