@@ -23,7 +23,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from raceway.supervisor.balance import WEIGH_S
-from raceway.supervisor.state import SAME_S
+from raceway.supervisor.state import QUIET_S, SAME_S
 from tests.server.process import Process, process
 
 pytestmark = pytest.mark.topology
@@ -59,6 +59,8 @@ if take("raises"):
     raise OSError("the cupboard is bare")
 if take("hangs"):
     time.sleep(600)
+if take("slow"):
+    time.sleep(6)
 
 
 async def app(scope, receive, send):
@@ -248,6 +250,15 @@ def test_a_worker_that_hangs_in_its_start_holds_nobody_up(launch: Any, tmp_path:
     server.signal(SIGTERM)
     assert server.ended() == 0
     assert not any(map(is_alive, hung))
+
+
+def test_a_worker_that_starts_slowly_serves_in_the_end(launch: Any, tmp_path: Path) -> None:
+    """Its slot has fallen quiet before it ever listened."""
+    (tmp_path / "slow").touch()
+    server = launch(2).ready()
+    assert time.monotonic() - server.began > QUIET_S
+    spread = Counter(get(server.port)[0] for _ in range(40))
+    assert set(spread) == server.workers()
 
 
 def port_of(server: Process) -> int:

@@ -304,7 +304,8 @@ class Supervisor:
         if self._shared:
             return  # others may serve it, and a Unix socket would never listen again
         for opened in self._slots[slot - 1]:
-            with suppress(OSError):  # it has not listened yet
+            # Shut down before it ever listened, it would stay so: all that is accepted would be at its end at once.
+            if opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 opened.shutdown(socket.SHUT_RDWR)
 
     def _announce(self) -> None:
