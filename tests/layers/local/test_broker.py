@@ -142,6 +142,10 @@ def test_unsubscribing_ends_it(house: House) -> None:
     house.say(b, Subscribe(0, ["g", "h"]), Unsubscribe(["g", "unknown"]))
     house.say(a, publish("g"), publish("h"))
     assert house.hear(b) == [publish("h")]
+    house.say(b, Unsubscribe(["h"]))
+    house.say(a, Flush(1))
+    assert house.hear(b) == []  # it holds nothing that it could forget
+    assert house.hear(a) == [Answer(1, None)]
 
 
 def test_named_members_get_a_publish_in_their_queues(house: House) -> None:
@@ -386,11 +390,15 @@ def test_processes_that_do_not_answer_are_missing(house: House) -> None:
 def test_a_process_that_ends_meanwhile_is_not_missing(house: House) -> None:
     a, b, c = house.member(A), house.member(B), house.member(C)
     house.say(b, Subscribe(0, ["g"]))
+    house.say(c, Subscribe(0, ["g"]))
     house.say(a, Count(5, "g"))
     house.leave(b)
-    assert house.hear(a) == [Answer(5, 0)]
+    assert house.hear(a) == []
+    (asked,) = house.hear(c)
+    assert isinstance(asked, Asked)
+    house.say(c, Reply(asked.n, 1))
+    assert house.hear(a) == [Answer(5, 1)]
 
-    house.say(c, Subscribe(0, ["g"]))
     house.say(a, Count(6, "g"))
     house.leave(a)
     (asked,) = house.hear(c)
