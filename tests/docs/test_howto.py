@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -100,8 +101,9 @@ def test_a_game_joins_and_leaves(site: Site) -> None:
         assert heard(watcher) == {"left": "games.go"}
 
 
-def test_the_command_runs_without_an_event_loop(tmp_path: Path) -> None:
-    assert run(copied(tmp_path / "project"), "manage.py", "close_kitchen") == ""
+def test_the_command_runs_without_an_event_loop_and_says_that_there_is_no_server(tmp_path: Path) -> None:
+    said = run(copied(tmp_path / "project"), "manage.py", "close_kitchen")
+    assert re.fullmatch(r"No broker is running at \S+: messages to groups reach this process only\.\n", said)
 
 
 def test_prices_reach_everybody(site: Site) -> None:

@@ -49,3 +49,10 @@ CHANNEL_LAYERS = {
         },
     },
 }
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {"raceway": {"handlers": ["console"], "level": "INFO"}},
+}
