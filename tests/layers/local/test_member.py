@@ -105,6 +105,14 @@ def test_a_full_channel_is_an_error_that_says_so() -> None:
     assert str(settled.error) == "The channel 'work' holds 3 messages already."
 
 
+def test_any_other_refusal_says_why() -> None:
+    member = up()
+    [settled] = member.answer(Refused(member.ask(lambda n: Count(n, "g"), "a", 0), "the answer is too large"))
+    assert isinstance(settled, Settled)
+    assert isinstance(settled.error, LayerUnavailable)
+    assert str(settled.error) == "The broker refused a Count: the answer is too large."
+
+
 def test_a_request_that_was_heard_fails_with_its_broker_and_is_never_said_again() -> None:
     member = up()
     member.ask(sending, "a", 0)
