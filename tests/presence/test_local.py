@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,39 +54,30 @@ class SyncPageThere(JsonWebsocketConsumer):
 
 
 class Machine(NamedTuple):
-    path: Path
     here: LocalLayer
     there: LocalLayer
 
 
 @pytest.fixture
-def path() -> Iterator[Path]:
-    """Where the broker is: Unix sockets have short paths."""
-    directory = tempfile.mkdtemp(prefix="rw-")
-    yield Path(directory, "s")
-    shutil.rmtree(directory)
-
-
-@pytest.fixture
-def host(path: Path) -> Iterator[BrokerHost]:
-    host = BrokerHost(path)
+def host(broker_path: Path) -> Iterator[BrokerHost]:
+    host = BrokerHost(broker_path)
     host.start()
     yield host
     host.stop()
 
 
 @pytest.fixture
-def another(path: Path) -> Iterator[BrokerHost]:
+def another(broker_path: Path) -> Iterator[BrokerHost]:
     """A broker for later."""
-    host = BrokerHost(path)
+    host = BrokerHost(broker_path)
     yield host
     host.stop()
 
 
 @pytest.fixture
-async def machine(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Machine]:
+async def machine(broker_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Machine]:
     monkeypatch.setenv("RACEWAY_SUPERVISED", "1")  # the broker is the test's
-    machine = Machine(path, LocalLayer(path=path), LocalLayer(path=path))
+    machine = Machine(LocalLayer(path=broker_path), LocalLayer(path=broker_path))
     channel_layers.set(HERE, machine.here)
     channel_layers.set(THERE, machine.there)
     yield machine

@@ -7,11 +7,9 @@ from __future__ import annotations
 import json
 import os
 import queue
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -130,13 +128,11 @@ class House:
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
-    directory = tempfile.mkdtemp(prefix="rw-")
-    house = House(f"{directory}/s")
+def house(broker_path: Path) -> Iterator[House]:
+    house = House(str(broker_path))
     yield house
     for process in house.processes:
         process.end()
-    shutil.rmtree(directory)
 
 
 def eventually(condition: Callable[[], object]) -> None:

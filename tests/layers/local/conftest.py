@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +9,8 @@ from raceway.layers.local.serving import BrokerHost
 
 
 @pytest.fixture
-def path() -> Iterator[Path]:
-    """Where a broker may be: Unix sockets have short paths."""
-    directory = tempfile.mkdtemp(prefix="rw-")
-    yield Path(directory, "s")
-    shutil.rmtree(directory)
+def path(broker_path: Path) -> Path:
+    return broker_path
 
 
 @pytest.fixture
