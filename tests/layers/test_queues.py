@@ -14,7 +14,7 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("put"), st.sampled_from(["a", "p!1", "p!2"]), st.integers(1, 5)),
         st.tuples(st.just("pop"), st.sampled_from(["a", "p!1", "p!2", "p!"]), st.just(0)),
-        st.tuples(st.just("back"), st.just(""), st.just(0)),
+        st.tuples(st.just("back"), st.just(""), st.integers(-1, 0)),
         st.tuples(st.just("wait"), st.just(""), st.integers(1, 3)),
     ),
     max_size=60,
@@ -27,6 +27,7 @@ def test_messages_come_in_order_once_and_in_time(steps: list[tuple[str, str, int
     queues = Queues(0)
     waiting: deque[tuple[str, bytes, float]] = deque()
     taken: list[tuple[str, bytes, float]] = []
+    put_back: set[bytes] = set()
     now = 0.0
     for number, (step, channel, seconds) in enumerate(steps):
         if step == "wait":
@@ -47,10 +48,12 @@ def test_messages_come_in_order_once_and_in_time(steps: list[tuple[str, str, int
                 waiting.remove(found)
                 taken.append(found)
         elif step == "back" and taken:
-            returned = taken.pop()
+            returned = taken.pop(seconds)
             queues.put_back(returned[0], returned[1], now, returned[2])
             if returned[2] > now:
-                waiting.appendleft(returned)
+                sooner = [one for one in waiting if one[1] in put_back and one[2] <= returned[2]]
+                waiting = deque([*sooner, returned, *(one for one in waiting if one not in sooner)])
+                put_back.add(returned[1])
     now += 100
     assert queues.figures(None, now)["messages_pending"] == 0
     assert len(queues) == 0
@@ -64,6 +67,20 @@ def test_what_was_put_back_is_next_even_in_a_full_queue() -> None:
     queues.put("a", b"2", 0, 60, 1)
     queues.put_back("a", first.encoded, 1, first.expires_at)
     assert queues.take_all("a", 1) == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("prefixed", [False, True])
+def test_what_is_put_back_one_by_one_keeps_its_order(prefixed: bool) -> None:
+    queues = Queues(0)
+    names = ["p!1", "p!2", "p!1", "p!3"] if prefixed else ["a"] * 4
+    for number, name in enumerate(names):
+        queues.put(name, b"%d" % number, number, number + 60, 4)
+    taken = [queues.pop("p!" if prefixed else "a", 5) for _ in range(3)]
+    for one in taken:
+        assert one is not None
+        queues.put_back(one.channel, one.encoded, 5, one.expires_at)
+    found = [queues.pop("p!" if prefixed else "a", 5) for _ in range(4)]
+    assert [one and one.encoded for one in found] == [b"0", b"1", b"2", b"3"]
 
 
 def test_named_members_end_one_by_one() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable
+from itertools import takewhile
 from typing import Final, NamedTuple
 
 from raceway.layers.spec import non_local_name
@@ -22,6 +23,10 @@ class Waiting(NamedTuple):
     encoded: bytes
     since: float
     expires_at: float
+
+
+def is_put_back(waiting: Waiting) -> bool:
+    return waiting.number < 0
 
 
 class Queue:
@@ -84,7 +89,10 @@ class Queues:
         return True
 
     def put_back(self, channel: str, encoded: bytes, now: float, expires_at: float) -> None:
-        """Let a message that was taken, and not used, be the next one again; there is always room for it."""
+        """Let a message that was taken, and not used, be the next one again; there is always room for it.
+
+        Of several that are put back the first to expire is the next: most likely it has come first.
+        """
         if expires_at <= now:
             return
         queue = self._fresh(channel, now)
@@ -92,11 +100,21 @@ class Queues:
             queue = self._queues[channel] = Queue(now)
         queue.use(now, expires_at - now)
         self._first_number -= 1
-        queue.messages.appendleft(Waiting(self._first_number, channel, encoded, now, expires_at))
+        put_back = takewhile(is_put_back, queue.messages)
+        sooner_count = sum(one.expires_at <= expires_at for one in put_back)
+        queue.messages.insert(sooner_count, Waiting(self._first_number, channel, encoded, now, expires_at))
         if "!" in channel:
             arrivals = self._arrivals.setdefault(non_local_name(channel), OrderedDict())
+            numbers = list(takewhile(lambda number: number < 0, arrivals))
+            ends = {
+                one.number: one.expires_at
+                for name in {arrivals[number] for number in numbers}
+                for one in takewhile(is_put_back, self._queues[name].messages)
+            }
+            sooner = [number for number in numbers if ends[number] <= expires_at]
             arrivals[self._first_number] = channel
-            arrivals.move_to_end(self._first_number, last=False)
+            for number in (self._first_number, *reversed(sooner)):
+                arrivals.move_to_end(number, last=False)
 
     def pop(self, listened: str, now: float) -> Waiting | None:
         """Take the next message of a channel, or of all channels of a prefix."""

@@ -82,6 +82,7 @@ class Play:
         self.taking: dict[tuple[int, int], str] = {}
         self.taken: dict[int, list[Taken]] = {}
         self.waiting: dict[str, deque[bytes]] = {channel: deque() for channel in CHANNELS}
+        self.given_back: set[bytes] = set()
         self.numbers = count(1)
         for process in range(3):
             self.move("come", 0, process)
@@ -125,7 +126,9 @@ class Play:
             say(member, Cancel(number))
         elif what == "give back" and self.taken.get(member):
             back = self.taken[member].pop(which % len(self.taken[member]))
-            self.waiting[back.channel].appendleft(back.message)
+            waiting = self.waiting[back.channel]
+            waiting.insert(sum(one in self.given_back for one in waiting), back.message)
+            self.given_back.add(back.message)
             say(member, GiveBack(back.channel, back.message, back.expires_at))
         elif what == "listen":
             self.listening.add((member, channel))

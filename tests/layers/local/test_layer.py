@@ -230,6 +230,23 @@ async def test_a_layer_that_is_closed_takes_no_message_with_it(make: Layers, hos
         assert (await asyncio.wait_for(receiver, WAIT_S))["n"] == number
 
 
+async def test_a_layer_that_is_closed_takes_no_message_for_who_was_cancelled_before_with_it(
+    make: Layers, host: BrokerHost
+) -> None:
+    layer, sender = make(), make()
+    for number in range(50):
+        taking = asyncio.create_task(layer.receive("work"))
+        await asyncio.sleep(0)
+        layer._link_here().flush()
+        sender.start_send("work", sender.prepare({"type": "n", "n": number}))
+        sender._link_here().flush()
+        taking.cancel()
+        await asyncio.wait([taking])
+        await layer.aclose()
+        receiver = taking if not taking.cancelled() else asyncio.ensure_future(sender.receive("work"))
+        assert (await asyncio.wait_for(receiver, WAIT_S))["n"] == number
+
+
 # Without a broker
 
 

@@ -313,6 +313,19 @@ def test_a_cancelled_take_gives_back_what_was_on_its_way() -> None:
     assert member.take_said() == [GiveBack("work", b"e", 9.0)]
 
 
+@pytest.mark.parametrize("listened", ["p!1", "p!"])
+def test_what_comes_for_a_cancelled_take_is_for_who_waits_here_for_the_same(listened: str) -> None:
+    member = up()
+    takes = [member.ask(lambda n, name=name: Take(n, name), name, 0) for name in (listened, "q!", listened)]
+    member.cancel(takes[0])
+    member.take_said()
+    first, second = (Taken(n, "p!1", message, 9.0) for n, message in ((takes[0], b"1"), (takes[2], b"2")))
+    assert member.answer(first) == [Settled(listened, first)]
+    assert member.take_said() == [Cancel(takes[2])]
+    assert member.answer(second) == []
+    assert member.take_said() == [GiveBack("p!1", b"2", 9.0)]
+
+
 def test_a_take_that_nobody_has_heard_needs_no_cancel() -> None:
     member = make()
     member.cancel(member.ask(lambda n: Take(n, "work"), "take", 0))

@@ -222,7 +222,7 @@ class LocalLayer(MemoryLayer):
             frame: Taken = await taken
         except asyncio.CancelledError:
             if taken.done() and not taken.cancelled() and taken.exception() is None:
-                part.link.give_back(taken.result())
+                part.link.pass_on(taken.result())
             else:
                 part.link.cancel(n)
             raise
@@ -497,7 +497,7 @@ class LoopEars:
                 self._layer._send(frame.channel, message)
         else:  # it has just been closed, and the next who listens shall have what came for it
             expires_at = self._layer._clock() + self._layer.expiry
-            self._part.link.give_back(Taken(0, frame.channel, frame.message, expires_at))
+            self._part.link.pass_on(Taken(0, frame.channel, frame.message, expires_at))
 
     def asked(self, frame: Asked) -> None:
         registry, link = self._part.registry, self._part.link

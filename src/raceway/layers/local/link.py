@@ -260,18 +260,19 @@ class Link:
         self.flush()
 
     async def stop_taking(self) -> None:
-        """Cancel all takes, and give back what is on its way for them: after its answer nothing more comes."""
+        """Cancel all takes, and give back what is on its way for them and for those before: after the answer to what
+        is asked here nothing more comes."""
         takes = self.member.takes()
         for n, ask in takes.items():
             ask.waiter.cancel()
             self.member.cancel(n)
-        if takes and self.is_up:
+        if self.member.has_cancelled and self.is_up:
             _, answered = self.ask(lambda n: Figures(n, "closing"))
             with suppress(LayerUnavailable, TimeoutError):
                 await asyncio.wait_for(answered, CONNECT_S)
 
-    def give_back(self, taken: Taken) -> None:
-        self.member.give_back(taken)
+    def pass_on(self, taken: Taken) -> None:
+        self.do(self.member.pass_on(taken))
         self.flush()
 
     def enter(
@@ -311,7 +312,7 @@ class Link:
         future = settled.waiter
         if future.done():  # cancelled, and its task has not run yet
             if isinstance(settled.value, Taken):
-                self.member.give_back(settled.value)
+                self.do(self.member.pass_on(settled.value))
         elif settled.error is None:
             future.set_result(settled.value)
         else:

@@ -30,6 +30,7 @@ from raceway.layers.local.wire import (
     Unsubscribe,
     Welcome,
 )
+from raceway.layers.spec import non_local_name
 
 Waiter = TypeVar("Waiter")
 
