@@ -193,7 +193,16 @@ def test_a_worker_that_does_not_end_is_killed() -> None:
     value.terminate(5.0)
     assert value.deadline == 5.0 + DRAIN_S + END_S
     assert value.wake(value.deadline) == [Kill(1)]
-    assert value.exited(1, -9, value.deadline or 99.0) == [Finish(0)]
+    killed = Report(1, 1, "was killed: it did not stop in time")
+    assert value.exited(1, -9, value.deadline or 99.0) == [killed, Finish(0)]
+
+
+def test_a_worker_that_dies_while_it_drains_is_told_of() -> None:
+    value = serving(1)
+    value.renew(20.0)
+    value.ready(2, 21.0)
+    assert value.exited(1, -11, 22.0) == [Report(1, 1, "ended by signal 11 while it was stopping")]
+    assert value.leaving == {}
 
 
 def test_a_second_signal_hurries_and_a_third_kills() -> None:

@@ -184,6 +184,7 @@ class Supervision:
         self.leaving: Final[dict[int, float]] = {}
         """When each worker that was told to leave is killed."""
         self.deadline: float | None = None
+        self._left: Final[dict[int, int]] = {}  # the slot of each worker in ``leaving``
         self._drain_s = drain_s
         self._jitter = jitter
         self._workers = 0
@@ -217,7 +218,7 @@ class Supervision:
         self._first.discard(slot.number)
         effects.append(Listen(worker))
         if old is not None:
-            self._let_go(old, self._drain_s, now, effects)
+            self._let_go(slot, old, self._drain_s, now, effects)
         return self._settle(now, effects)
 
     def exited(self, worker: int, status: int, now: float) -> list[Effect]:
@@ -225,7 +226,7 @@ class Supervision:
         effects: list[Effect] = []
         slot = self._slot_of(worker)
         if slot is None:
-            self.leaving.pop(worker, None)
+            self._gone(worker, status, effects)
         elif slot.serving == worker:
             self._ended(slot, worker, status, now, effects)
         else:
@@ -315,12 +316,24 @@ class Supervision:
             slot.listens = False
             effects.append(Quieten(slot.number))
 
-    def _let_go(self, worker: int, drain_s: float, now: float, effects: list[Effect]) -> None:
+    def _let_go(self, slot: Slot, worker: int, drain_s: float, now: float, effects: list[Effect]) -> None:
         self.leaving[worker] = now + drain_s + END_S
+        self._left[worker] = slot.number
         effects.append(Drain(worker, drain_s))
         for old in list(self.leaving)[: -LEAVING_MOST * len(self.slots)]:
             self.leaving[old] = min(self.leaving[old], now + END_S)
             effects.append(Drain(old, 0.0))
+
+    def _gone(self, worker: int, status: int, effects: list[Effect]) -> None:
+        """A worker that was told to leave has ended: by itself, or its clients and its shutdown were cut off."""
+        kill_at, slot = self.leaving.pop(worker, None), self._left.pop(worker, None)
+        if slot is not None and status < 0:
+            how = (
+                "was killed: it did not stop in time"
+                if kill_at == inf
+                else f"ended {_how(status)} while it was stopping"
+            )
+            effects.append(Report(slot, worker, how))
 
     def _signalled(self, drain_s: float, now: float) -> list[Effect]:
         effects: list[Effect] = []
@@ -346,9 +359,9 @@ class Supervision:
         for slot in self.slots.values():
             slot.move(Move.STOP, now)
             if slot.serving is not None:
-                self._let_go(slot.serving, drain_s, now, effects)
+                self._let_go(slot, slot.serving, drain_s, now, effects)
             if slot.starting is not None:
-                self._let_go(slot.starting, 0.0, now, effects)
+                self._let_go(slot, slot.starting, 0.0, now, effects)
             slot.serving = slot.starting = None
             slot.give_up = inf
 
@@ -409,7 +422,7 @@ class Supervision:
         slot.move(Move.RENEW, now)
         slot.failures = 0
         if stale is not None:  # it has no clients, and may have the old code
-            self._let_go(stale, 0.0, now, effects)
+            self._let_go(slot, stale, 0.0, now, effects)
         self._spawn(slot, now, effects)
 
     def _next(self, now: float) -> float | None:
