@@ -373,6 +373,23 @@ def test_created_and_deleted(demo: Demo, visit: Visit) -> None:
     assert notified(leela)[-1:] in ([], ["Document deleted: A walk on the moon"])
 
 
+def test_many_documents_saved_at_once_do_not_bury_the_page(demo: Demo, visit: Visit) -> None:
+    leela = visit(demo, "leela")
+    fetched: list[str] = []
+    leela.on("request", lambda request: fetched.append(request.url))
+    demo.shell(
+        "fry = User.objects.get(username='fry')\n"
+        "for number in range(40): Document.objects.create(title=f'Nr {number} ' + 'W' * 150, text='-', author=fry)"
+    )
+    last = leela.locator(".notice").filter(has_text="Nr 39")
+    expect(last).to_be_visible(timeout=WAIT_MS)
+    expect(leela.locator(".notice")).to_have_count(4)
+    expect(last).to_be_in_viewport(ratio=1)
+    assert (last.bounding_box() or {})["height"] < 150
+    expect(leela.locator('[data-document^="nr-39"]')).to_be_visible(timeout=WAIT_MS)
+    assert len(fetched) < 40, "one after the other, not one for each"
+
+
 def test_the_admin_tells_too(demo: Demo, visit: Visit) -> None:
     leela, professor = visit(demo, "leela"), visit(demo, "professor")
     professor.goto(f"{demo.url}admin/documents/document/")

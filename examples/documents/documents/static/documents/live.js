@@ -40,6 +40,7 @@ function showStatus(badge) {
 
 const SAID = { created: "New document", updated: "Document updated", deleted: "Document deleted" };
 const SHOWN_MS = 10_000;
+const SHOWN_MOST = 4;
 
 let leaving = false; // this page saves something itself, and is about to turn to another
 form?.addEventListener("submit", () => { leaving = true; });
@@ -60,7 +61,9 @@ function showNotice({ action, title, url }) {
   if (action !== "deleted") Object.assign(link, { href: url, target: target() });
   notice.querySelector("button").onclick = () => notice.remove();
   setTimeout(() => notice.remove(), SHOWN_MS);
-  document.querySelector("#notices").append(notice);
+  const notices = document.querySelector("#notices");
+  notices.append(notice);
+  if (notices.children.length > SHOWN_MOST) notices.firstElementChild.remove();
 }
 
 function notify({ action, document: tag, title, url }) {
@@ -94,16 +97,31 @@ function showAllow() {
 }
 showAllow();
 
-/** Show the documents as they are now, where the page shows any. Of one that is gone, the last that was known stays. */
-let refreshes = 0;
+/** Fetch the page again, once more if something was saved since; not once for each of many. */
+let refreshing = false;
+let stale = false;
 async function refresh() {
-  if (!document.querySelector("[data-live]")) return;
-  const turn = ++refreshes;
+  stale = true;
+  if (refreshing || !document.querySelector("[data-live]")) return;
+  refreshing = true;
+  try {
+    while (stale) {
+      stale = false;
+      await showAsItIs();
+    }
+  } finally {
+    refreshing = false;
+  }
+}
+
+/** Show the documents as they are now, where the page shows any. Of one that is gone, the last that was known stays. */
+async function showAsItIs() {
   const response = await fetch(location).catch(() => null);
   if (!response?.ok) return;
-  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  const text = await response.text().catch(() => "");
+  const page = new DOMParser().parseFromString(text, "text/html");
   const main = page.querySelector("[data-live]");
-  if (!main || turn !== refreshes) return;
+  if (!main) return;
   const focus = document.activeElement.getAttribute("href");
   document.querySelector("#main").replaceWith(main);
   if (focus) document.querySelector(`#main a[href="${CSS.escape(focus)}"]`)?.focus({ preventScroll: true });
