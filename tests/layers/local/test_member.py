@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raceway.errors import ChannelFull, LayerUnavailable
@@ -124,6 +124,16 @@ def test_a_request_that_was_heard_fails_with_its_broker_and_is_never_said_again(
         str(settled.error) == "The broker has ended; whether it had done what it was asked for is not known."
     )
     assert again(member, 1) == [Hello("me", resumed=True)]
+
+
+def test_a_request_that_waited_for_a_broker_is_said_to_one_only() -> None:
+    member = make()
+    member.ask(sending, "a", 0)
+    assert sending(1) in again(member, 0.1)
+    [settled] = member.lost("gone", 0.2)
+    assert isinstance(settled, Settled)
+    assert isinstance(settled.error, LayerUnavailable)
+    assert again(member, 0.3) == [Hello("me", resumed=True)]
 
 
 def test_a_request_of_which_nothing_was_written_goes_to_the_next_broker() -> None:
@@ -405,6 +415,18 @@ def test_who_joined_without_a_broker_has_missed_something_when_one_comes() -> No
         assert member.answer(Answer(subscribe.n, None)) == [Missed("There was no broker at /tmp/s")]
 
 
+def test_what_was_missed_in_a_group_that_was_left_is_no_gap_for_who_joins_later() -> None:
+    member = up()
+    member.subscribe("g", 0)
+    member.lost("gone", 1)
+    member.unsubscribe("g")
+    again(member, 1.1)
+    member.lost("gone", 2)
+    member.subscribe("h", 2)
+    [_, subscribe] = again(member, 2.1)
+    assert member.answer(Answer(subscribe.n, None)) == []
+
+
 def test_who_joined_a_moment_before_the_broker_came_has_missed_nothing() -> None:
     member = make()
     member.subscribe("g", 0)
@@ -449,7 +471,7 @@ def test_it_looks_for_a_broker_ever_more_rarely_and_not_all_at_the_same_moment()
     assert tries(0.0)[-1] == pytest.approx(LONGEST_RETRY_S / 2)
 
 
-@pytest.mark.parametrize("what", ["request", "join", "greeting"])
+@pytest.mark.parametrize("what", ["request", "join", "greeting", "greeting after another broker"])
 def test_a_broker_that_does_not_answer_counts_as_lost(what: str) -> None:
     member = up() if what != "greeting" else make()
     if what == "request":
@@ -457,11 +479,24 @@ def test_a_broker_that_does_not_answer_counts_as_lost(what: str) -> None:
     elif what == "join":
         member.subscribe("g", 0)
     else:
+        if member.is_up:
+            member.own()
+            member.lost("gone", 0)
         member.connected(0)
     assert member.deadline == ANSWER_S
     [drop] = member.wake(ANSWER_S)
     assert isinstance(drop, Drop)
     assert drop.why == "The broker at /tmp/s has not answered for 5 s"
+
+
+def test_what_one_broker_did_not_answer_is_not_held_against_the_next() -> None:
+    member = up()
+    member.subscribe("g", 0)
+    member.lost("gone", 1)
+    [_, subscribe] = again(member, 1)
+    assert member.answer(Answer(subscribe.n, None)) == [Missed("gone")]
+    for beat in range(1, 10):
+        assert member.wake(1 + 5.0 * beat) == []
 
 
 def test_a_take_may_wait_for_ever() -> None:
@@ -533,10 +568,12 @@ ACTIONS = st.lists(
         ),
         st.integers(0, 3),
     ),
+    min_size=15,  # shorter ones seldom get to a second broker
     max_size=60,
 )
 
 
+@settings(max_examples=300, deadline=None)
 @given(ACTIONS)
 def test_in_any_order_each_waiter_is_told_once_and_no_request_is_said_twice(
     actions: list[tuple[str, int]],
