@@ -346,6 +346,28 @@ async def test_a_broker_that_is_stuck_is_left_and_nobody_waits_for_ever(
     await asyncio.wait_for(joining, WAIT_S)
 
 
+async def test_nobody_waits_for_ever_to_write_to_a_broker_that_does_not_read(
+    link: Link, raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert link.find()
+    raw.accept().sendall(encode(Welcome("stuck", 15.0)))
+    await until(lambda: link.member.broker == "stuck")
+    waiting = [asyncio.ensure_future(awaited(link.send(publish(12 * MIB)))) for _ in range(2)]
+    await until(lambda: link._is_waiting_to_write)
+    raw.listener.close()
+    now = link_module.time.monotonic()
+    monkeypatch.setattr(link_module.time, "monotonic", lambda: now + 4)
+    link._wake()
+    assert link.is_up
+    monkeypatch.setattr(link_module.time, "monotonic", lambda: now + 6)
+    link._wake()
+    assert not link.is_up
+    monkeypatch.setattr(link_module.time, "monotonic", lambda: now + 8)
+    link._wake()
+    await asyncio.wait_for(asyncio.gather(*waiting), WAIT_S)
+    assert link.lost_count == 2
+
+
 # Threads
 
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raceway.errors import ChannelFull, LayerUnavailable
+from raceway.layers.local.broker import SETTLE_S
 from raceway.layers.local.member import (
     ANSWER_S,
     CONNECT_S,
@@ -504,6 +505,23 @@ def test_a_take_may_wait_for_ever() -> None:
     member.ask(lambda n: Take(n, "work"), "take", 0)
     for beat in range(1, 10):
         assert member.wake(5.0 * beat) == []
+
+
+@pytest.mark.parametrize("without_s", [0.1, 1.0, 10.0, 100.0])
+def test_a_new_broker_is_found_before_it_says_who_is_present(without_s: float) -> None:
+    member = up()
+    member.own()
+    member.lost("gone", 0)
+    now = 0.0
+    while now < without_s:
+        if Connect() in member.wake(now):
+            member.refused(now)
+        assert member.deadline is not None
+        now = member.deadline
+    while Connect() not in member.wake(now):
+        assert member.deadline is not None
+        now = member.deadline
+    assert now - without_s <= 0.8 * SETTLE_S
 
 
 def test_a_broker_that_ends_each_connection_is_not_asked_without_a_pause() -> None:

@@ -22,6 +22,7 @@ from msgspec.structs import replace
 
 from raceway.errors import LayerUnavailable
 from raceway.layers.local.member import (
+    ANSWER_S,
     CONNECT_S,
     Connect,
     Drop,
@@ -132,6 +133,8 @@ class Link:
         self._rest = memoryview(b"")
         self._is_flush_due = False
         self._is_waiting_to_write = False
+        self._stuck_since: float | None = None
+        """The kernel has taken nothing since then."""
         self.said_bytes = 0
         self._written_bytes = 0
         self._written_n = 0
@@ -364,6 +367,7 @@ class Link:
             self._loop.remove_writer(fd)
             self._let_go()
         self._is_waiting_to_write = False
+        self._stuck_since = None
         self._pieces.clear()
         self._unwritten.clear()
         self._rest = memoryview(b"")
@@ -409,7 +413,14 @@ class Link:
 
     def _wake(self) -> None:
         self._timer = self._timer_at = None
-        self.do(self.member.wake(time.monotonic()))
+        now = time.monotonic()
+        if (
+            self._is_waiting_to_write
+            and self._stuck_since is not None
+            and now - self._stuck_since >= ANSWER_S
+        ):
+            self._lose(f"The broker at {self.path} has read nothing for {ANSWER_S:.0f} s")
+        self.do(self.member.wake(now))
         self.follow()
 
     # Reading
@@ -489,6 +500,7 @@ class Link:
             return
         if written:
             self._written_n = self.member.last_n
+            self._stuck_since = None
         self._written_bytes += written
         while self._unwritten and self._unwritten[0][1].position <= self._written_bytes:
             self._unwritten.popleft()
@@ -499,6 +511,8 @@ class Link:
                 self._loop.add_writer(self._fd, self._flush)
             else:
                 self._loop.remove_writer(self._fd)
+        if self._is_waiting_to_write and self._stuck_since is None:
+            self._stuck_since = time.monotonic()
         self._tell_writers()
 
     def written(self, position: int) -> asyncio.Future[None] | None:

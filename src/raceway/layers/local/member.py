@@ -41,8 +41,9 @@ ANSWER_S: Final = 5.0
 """A broker that leaves a request unanswered for so long counts as lost."""
 
 FIRST_RETRY_S: Final = 0.02
-LONGEST_RETRY_S: Final = 1.0
-"""Between these, about, a member that has no broker looks for one."""
+LONGEST_RETRY_S: Final = 0.75
+"""Between these, about, a member that has no broker looks for one; all have to find a new one before it says who is
+present (``SETTLE_S``)."""
 
 WAITING_ASKS: Final = 100_000
 """Requests that may wait for their answers; more are refused."""
