@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -246,6 +247,24 @@ def test_a_child_of_the_owner_does_not_keep_the_broker_alive(path: Path) -> None
                 os.kill(child, 0)
             finally:
                 os.kill(child, signal.SIGKILL)
+
+
+def test_a_host_that_waits_outlives_what_the_system_refuses(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with hosting(path) as owner, hosting(path) as waits:
+        refused = threading.Event()
+
+        def refuse(path: Path) -> int | None:
+            refused.set()
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(serving, "take_lock", refuse)
+            assert refused.wait(WITHIN_S)
+        owner.stop()
+        eventually(lambda: waits.is_owner)
+    assert "[Errno 37] No locks available" in [record.getMessage() for record in caplog.records]
 
 
 def test_a_process_that_ends_without_stop_leaves_no_socket(path: Path) -> None:

@@ -137,7 +137,7 @@ class BrokerHost:
     def _acquire_again(self) -> Serving | None:
         try:
             serving = self._acquire()
-        except ConfigurationError as error:
+        except (ConfigurationError, OSError) as error:  # also what was removed this very moment
             if str(error) != self._told:  # once, and not five times a second
                 self._told = str(error)
                 logger.error("%s", error)
