@@ -250,6 +250,22 @@ def test_each_loop_has_its_own_members_and_a_closed_one_is_forgotten(layer: Memo
     assert not layer._parts
 
 
+def test_a_loop_without_channels_is_not_told_of_what_is_sent_to_groups(layer: MemoryLayer) -> None:
+    """As those that ``async_to_sync`` makes by the dozen, and closes while others send."""
+
+    async def opened_and_closed() -> None:
+        layer.close(Listener(layer).name)
+
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(opened_and_closed())
+        layer.publish_from_thread("g", layer.prepare({"type": "n"}))
+        [part] = layer._live_parts()
+        assert not part.handover._calls
+    finally:
+        loop.close()
+
+
 def test_two_threads_may_find_a_closed_loop_at_once(layer: MemoryLayer) -> None:
     async def listen() -> None:
         Listener(layer)

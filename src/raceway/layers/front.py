@@ -332,7 +332,8 @@ class ChannelLayer(ABC):
     def publish_here(self, group: str, message: Message, exclude: str | None, policy: Policy) -> None:
         """Hand ``message`` to the members of ``group`` that are open in this process."""
         for part in self._live_parts():
-            part.call(part.registry.publish, group, message, exclude, policy)
+            if part.registry:  # a loop of a moment, as ``async_to_sync`` makes them, has nobody to hear it
+                part.call(part.registry.publish, group, message, exclude, policy)
 
     def tell_gap(self, reason: str, missed_by: LoopPart | None = None) -> None:
         """Messages of other processes may have been missed, in one loop or in all: tell every member of a group there,

@@ -59,6 +59,10 @@ class Registry:
     def __contains__(self, channel: object) -> bool:
         return channel in self._channels
 
+    def __len__(self) -> int:
+        """Channels that are open."""
+        return len(self._channels)
+
     # Channels
 
     def open(self, channel: str, deliver: Deliver, push: Push, close: Close, gap: Gap | None = None) -> None:
