@@ -472,6 +472,27 @@ def test_it_looks_for_a_broker_ever_more_rarely_and_not_all_at_the_same_moment()
     assert tries(0.0)[-1] == pytest.approx(LONGEST_RETRY_S / 2)
 
 
+def test_who_loses_a_broker_looks_for_the_next_at_once_and_has_patience_anew() -> None:
+    member = make()
+    member.own()
+    member.wake(CONNECT_S)  # it has given up once
+    again(member, 100)
+    member.lost("gone", 200)
+    assert member.deadline == 200
+    assert member.wake(200) == [Connect()]
+    member.refused(200)
+    member.ask(sending, "a", 200.5)
+    effects: list[Effect[str]] = []
+    now = 200.5
+    while not any(isinstance(effect, Settled) for effect in effects):
+        assert member.deadline is not None
+        now = max(now, member.deadline)
+        effects = member.wake(now)
+        if Connect() in effects:
+            member.refused(now)
+    assert now == 200 + CONNECT_S
+
+
 @pytest.mark.parametrize("what", ["request", "join", "greeting", "greeting after another broker"])
 def test_a_broker_that_does_not_answer_counts_as_lost(what: str) -> None:
     member = up() if what != "greeting" else make()
@@ -522,6 +543,16 @@ def test_a_new_broker_is_found_before_it_says_who_is_present(without_s: float) -
         assert member.deadline is not None
         now = member.deadline
     assert now - without_s <= 0.8 * SETTLE_S
+
+
+def test_a_take_stands_however_long_there_is_no_broker() -> None:
+    member = up()
+    n = member.ask(lambda n: Take(n, "work"), "take", 0)
+    member.lost("gone", 1)
+    assert member.wake(1 + CONNECT_S) == [Connect()]
+    assert Take(n, "work") in again(member, 60)
+    taken = Taken(n, "work", b"e", 90.0)
+    assert member.answer(taken) == [Settled("take", taken)]
 
 
 def test_a_broker_that_ends_each_connection_is_not_asked_without_a_pause() -> None:
