@@ -456,7 +456,7 @@ def test_a_flush_is_over_when_every_process_has_forgotten(house: House) -> None:
         house.say(member, Reply(asked.n, None))
     assert house.hear(threads) == []
     assert house.hear(a) == [Answer(5, None)]
-    house.say(a, Take(1, "work"), Members(6, "named"))
+    house.say(a, Take(1, "work"), Members(6, "g"))
     assert house.hear(a) == [Answer(6, [])]
 
 

@@ -159,12 +159,10 @@ class Play:
         for channel, messages in self.waiting.items():
             assert not messages or wanted.isdisjoint({channel, non_local_name(channel)})
         assert self.house.dropped == {}
-        held = {
-            (member.id, n): name
-            for member in self.house.broker._members.values()
-            for n, name in member.takes.items()
-        }
-        assert held == self.taking
+        members = self.house.broker._members.values()
+        assert {(member.id, n): name for member in members for n, name in member.takes.items()} == self.taking
+        assert {(member.id, name) for member in members for name in member.groups} == self.subscribed
+        assert {(member.id, name) for member in members for name in member.listens} == self.listening
 
 
 @settings(max_examples=300, deadline=None)

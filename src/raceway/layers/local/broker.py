@@ -506,8 +506,6 @@ class Broker:
         self._answer(member, frame.n, None)
 
     def _roll(self, member: Member, frame: Roll | RollCount, now: float) -> None:
-        if member.id not in self._members:
-            return  # it has gone while this waited
         if self._has_resumed and now < self._settled_at:
             self._unsettled.append((member, frame))  # others have yet to say who is there
         elif isinstance(frame, Roll):
