@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.contrib.staticfiles.management.commands.runserver import Command as RunserverCommand
@@ -18,6 +20,7 @@ from django.utils import autoreload
 
 from raceway.asgi import StaticFiles, project_application
 from raceway.errors import ConfigurationError
+from raceway.layers.hosting import stop_hosting
 from raceway.server import Config, Server, run
 from raceway.server.access import AccessLog, target_of
 from raceway.server.records import show_records
@@ -26,6 +29,9 @@ from raceway.types import ASGIApplication
 from raceway.wire.events import Request
 
 logger = logging.getLogger("django.server")
+
+LEAVE_S: Final = 1.0
+"""For the layers to be let go before a restart."""
 
 
 class Command(RunserverCommand):
@@ -76,7 +82,9 @@ class Command(RunserverCommand):
     async def _serve_in_thread(self, server: Server) -> None:
         await server.start()
         self._announce(server)
-        await asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        atexit.register(_leave_layers, loop)
+        await loop.create_future()
 
     def on_bind(self, server_port: int) -> None:
         """Say which server this is: with Django's own in its place nothing else would tell until a socket fails."""
@@ -96,6 +104,12 @@ class Command(RunserverCommand):
         address = server.addresses[0]
         assert isinstance(address, tuple)
         self.on_bind(address[1])
+
+
+def _leave_layers(loop: asyncio.AbstractEventLoop) -> None:
+    """The process ends under its server: let the layers go first, lest they tell of losses that are none."""
+    with suppress(Exception):
+        asyncio.run_coroutine_threadsafe(stop_hosting(), loop).result(LEAVE_S)
 
 
 class DevelopmentLog(AccessLog):
