@@ -357,7 +357,7 @@ def test_members_are_counted_in_all_processes_and_by_name(house: House) -> None:
     a, b, other_b, c = house.member(A), house.member(B), house.member(B), house.member(C)
     for member in (a, b, other_b):
         house.say(member, Subscribe(0, ["g"]))
-    house.say(a, AddNamed(0, "g", "named", house.now + 60, 10), Count(5, "g"), Members(6, "g"))
+    house.say(a, AddNamed(0, "g", "named", house.now + 60, 10), Count(5, "g"), Members(6, "named"))
     for member, channels in ((a, ["a"]), (b, ["b", "bb"]), (other_b, [])):
         counting, listing = house.hear(member)
         assert isinstance(counting, Asked)
@@ -447,7 +447,7 @@ def test_a_flush_is_over_when_every_process_has_forgotten(house: House) -> None:
     a, b, c, threads = house.member(A), house.member(B), house.member(C), house.member(C)
     house.say(b, Subscribe(0, ["g"]), Own())
     house.say(c, Own())
-    house.say(a, send("work"), AddNamed(0, "g", "named", house.now + 60, 10), Flush(5))
+    house.say(a, send("work"), AddNamed(0, "named", "play", house.now + 60, 10), Flush(5))
     for member in (b, c):
         (asked,) = house.hear(member)
         assert isinstance(asked, Asked)
@@ -456,7 +456,7 @@ def test_a_flush_is_over_when_every_process_has_forgotten(house: House) -> None:
         house.say(member, Reply(asked.n, None))
     assert house.hear(threads) == []
     assert house.hear(a) == [Answer(5, None)]
-    house.say(a, Take(1, "work"), Members(6, "g"))
+    house.say(a, Take(1, "work"), Members(6, "named"))
     assert house.hear(a) == [Answer(6, [])]
 
 
