@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raceway.layers.local.broker import ASK_S, SETTLE_S
+from raceway.layers.local.broker import ASK_S, SETTLE_S, UNSETTLED_BYTES
 from raceway.layers.local.wire import (
     AddNamed,
     Answer,
@@ -357,7 +357,7 @@ def test_members_are_counted_in_all_processes_and_by_name(house: House) -> None:
     a, b, other_b, c = house.member(A), house.member(B), house.member(B), house.member(C)
     for member in (a, b, other_b):
         house.say(member, Subscribe(0, ["g"]))
-    house.say(a, AddNamed(0, "g", "named", house.now + 60, 10), Count(5, "g"), Members(6, "named"))
+    house.say(a, AddNamed(0, "g", "named", house.now + 60, 10), Count(5, "g"), Members(6, "g"))
     for member, channels in ((a, ["a"]), (b, ["b", "bb"]), (other_b, [])):
         counting, listing = house.hear(member)
         assert isinstance(counting, Asked)
@@ -643,3 +643,47 @@ def test_what_ends_a_grace_needs_no_members(house: House) -> None:
     b = house.member(B)
     house.say(b, RollCount(1, "documents"))
     assert house.hear(b) == [Answer(1, 0)]
+
+
+def test_a_new_broker_keeps_what_is_for_a_process_that_has_not_found_it_yet(house: House) -> None:
+    a = house.member(A, resumed=True)
+    channel, gone = f"c.{B}!1", f"c.{C}!1"
+    house.say(a, send(channel, b"1"), send(channel, b"2", n=1), Join(2, "g", channel, False))
+    house.say(a, send(gone, b"3"), Join(3, "g", gone, False), send("work", b"4", n=4))
+    assert house.hear(a) == [Answer(4, None)]
+    b = house.member(B, resumed=True)
+    house.say(b, Own())
+    first, second, asked = house.hear(b)
+    assert [first, second] == [Deliver(channel, b"1"), Deliver(channel, b"2")]
+    assert isinstance(asked, Asked)
+    house.say(b, Reply(asked.n, None))
+    assert house.hear(a) == [Answer(1, None), Answer(2, None)]
+    house.advance(SETTLE_S, a, b)
+    assert house.hear(a) == [Answer(3, None)]
+    house.say(a, Join(5, "g", gone, False))
+    assert house.hear(a) == [Answer(5, None)]
+
+
+def test_a_new_broker_keeps_so_many_messages_for_processes_that_may_come(
+    house: House,
+) -> None:
+    a = house.member(A, resumed=True)
+    for number in range(UNSETTLED_BYTES // 2**20 + 2):
+        house.say(a, send(f"c.{B}!1", b"%d" % number + bytes(2**20 - 2)))
+    b = house.member(B, resumed=True)
+    house.say(b, Own())
+    assert len(house.hear(b)) == UNSETTLED_BYTES // 2**20
+    house.say(a, send(f"c.{B}!1"))
+    assert house.hear(b) == [Deliver(f"c.{B}!1", b"m")]
+
+
+def test_a_first_broker_waits_for_nobody_and_who_has_gone_is_not_joined(house: House) -> None:
+    a = house.member(A)
+    house.say(a, Join(1, "g", f"c.{B}!1", False))
+    assert house.hear(a) == [Answer(1, None)]
+    leaves = house.member(C, resumed=True)
+    house.say(leaves, Join(1, "g", f"c.{B}!1", False))
+    house.leave(leaves)
+    b = house.member(B, resumed=True)
+    house.say(b, Own())
+    assert house.hear(b) == []
