@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -470,6 +471,24 @@ def test_it_looks_for_a_broker_ever_more_rarely_and_not_all_at_the_same_moment()
     assert pauses[-1] == pytest.approx(LONGEST_RETRY_S)
     assert sorted(pauses, key=lambda pause: round(pause, 6)) == pauses
     assert tries(0.0)[-1] == pytest.approx(LONGEST_RETRY_S / 2)
+
+
+@pytest.mark.parametrize(
+    "want",
+    [
+        lambda member: member.ask(sending, "a", 0),
+        lambda member: member.own(),
+        lambda member: member.subscribe("g", 0),
+        lambda member: member.listen("work"),
+        lambda member: member.enter("p", "1", "c!1", {}, 0, "a", 0),
+    ],
+    ids=["ask", "own", "subscribe", "listen", "enter"],
+)
+def test_whoever_wants_something_of_a_broker_looks_for_one(want: Callable[[Member[str]], object]) -> None:
+    member = make()
+    assert member.deadline is None
+    want(member)
+    assert member.deadline == 0
 
 
 def test_who_loses_a_broker_looks_for_the_next_at_once_and_has_patience_anew() -> None:
