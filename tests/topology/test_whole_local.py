@@ -280,7 +280,7 @@ def test_without_a_server_it_is_said_once(project: Project) -> None:
     )
     logged = [line for line in said.splitlines() if line.startswith("INFO:raceway")]
     assert len(logged) == 1, said
-    assert "No broker is running" in logged[0]
+    assert "No broker of this user is running" in logged[0]
     assert re.fullmatch(r"No broker is running at /\S+: start the server.*", said.splitlines()[-1]), said
 
 

@@ -49,10 +49,3 @@ CHANNEL_LAYERS = {
         },
     },
 }
-
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "handlers": {"console": {"class": "logging.StreamHandler"}},
-    "loggers": {"raceway": {"handlers": ["console"], "level": "INFO"}},
-}

@@ -262,7 +262,7 @@ async def test_without_a_broker_groups_reach_this_process_and_say_so_once(
         await asyncio.to_thread(layer.publish_from_thread, "g", layer.prepare({"type": "n"}))
     await ears.hears(*[{"type": "n"}] * 4)
     assert [record.getMessage() for record in caplog.records] == [
-        f"No broker is running at {layer.path}: messages to groups reach this process only."
+        f"No broker of this user is running at {layer.path}: messages to groups reach this process only."
     ]
     assert await layer.group_channels("g") == [ears.channel]
     assert await asyncio.to_thread(layer.count_from_thread, "g") == 1

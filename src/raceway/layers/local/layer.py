@@ -161,7 +161,10 @@ class LocalLayer(MemoryLayer):
     def _tell_alone(self) -> None:
         if not self._has_told_alone:
             self._has_told_alone = True
-            logger.info("No broker is running at %s: messages to groups reach this process only.", self.path)
+            logger.info(
+                "No broker of this user is running at %s: messages to groups reach this process only.",
+                self.path,
+            )
 
     # Where a channel is
 
