@@ -57,7 +57,12 @@ LOOKS: Final = 6
 """How often in a lease the broker looks for members that have gone silent."""
 
 SETTLE_S: Final = 1.0
-"""How long a new broker that follows another lets members say who is there, before it says so itself."""
+"""How long a new broker that follows another lets members come back, before it says who is there, and that a process is
+not."""
+
+UNSETTLED: Final = 10_000
+UNSETTLED_BYTES: Final = 16 * 1024 * 1024
+"""Messages that wait meanwhile for a process that owns their channels, and joins; of more those are dropped."""
 
 
 class Drop(NamedTuple):
@@ -147,7 +152,9 @@ class Broker:
         """Who is there; a connection's owner is the number of its member."""
         self._settled_at = now + SETTLE_S
         self._has_resumed = False
-        self._unsettled: list[tuple[Member, Roll | RollCount]] = []
+        self._unsettled: list[tuple[Member, Roll | RollCount | Send | Join]] = []
+        """What waits for members that have yet to find this broker."""
+        self._unsettled_bytes = 0
         self._look_at = now
         self._out: list[Effect] = []
 
@@ -209,9 +216,7 @@ class Broker:
         while self._asks and next(iter(self._asks.values())).deadline <= now:
             self._finish(next(iter(self._asks)))
         if now >= self._settled_at:
-            unsettled, self._unsettled = self._unsettled, []
-            for member, frame in unsettled:
-                self._roll(member, frame, now)
+            self._settle(now)
         if self._members and now >= self._look_at:
             self._look(now)
         self._tell(self._roster.wake(now))
@@ -276,6 +281,7 @@ class Broker:
     def _own(self, member: Member, frame: Own, now: float) -> None:
         member.must_beat = True
         self._owners.setdefault(member.process, {})[member.id] = member
+        self._settle(now)
 
     def _subscribe(self, member: Member, frame: Subscribe, now: float) -> None:
         member.must_beat = True
@@ -317,6 +323,8 @@ class Broker:
     # Channels
 
     def _send(self, member: Member, frame: Send, now: float) -> None:
+        if self._waits_for_owner(member, frame, now):
+            return
         if self._hand(frame.channel, frame.message, frame.expiry_s, frame.capacity, now):
             self._answer(member, frame.n, None)
         elif frame.n:
@@ -382,6 +390,29 @@ class Broker:
         owners = self._owners.get(process)
         return None if owners is None else next(iter(owners.values()))
 
+    def _waits_for_owner(self, member: Member, frame: Send | Join, now: float) -> bool:
+        """The process that owns the channel had another broker, maybe, and has not found this one yet."""
+        process = process_of(frame.channel)
+        if process is None or process in self._owners or not self._has_resumed or now >= self._settled_at:
+            return False
+        size = len(frame.message) if isinstance(frame, Send) else 0
+        if len(self._unsettled) >= UNSETTLED or self._unsettled_bytes + size > UNSETTLED_BYTES:
+            return False
+        self._unsettled.append((member, frame))
+        self._unsettled_bytes += size
+        return True
+
+    def _settle(self, now: float) -> None:
+        """Do what has waited, but for what has to wait longer."""
+        unsettled, self._unsettled, self._unsettled_bytes = self._unsettled, [], 0
+        for member, frame in unsettled:
+            if isinstance(frame, Roll | RollCount):
+                self._roll(member, frame, now)
+            elif isinstance(frame, Send):
+                self._send(member, frame, now)
+            else:
+                self._join(member, frame, now)
+
     def _next_taker(self, channel: str) -> tuple[Member, int] | None:
         """Who has waited longest for a message of ``channel``: for this very channel, else for all of its prefix."""
         takers = self._takers
@@ -413,6 +444,8 @@ class Broker:
     # Questions that other members answer
 
     def _join(self, member: Member, frame: Join, now: float) -> None:
+        if member.id not in self._members or self._waits_for_owner(member, frame, now):
+            return
         process = process_of(frame.channel)
         owner = None if process is None else self._owner(process)
         what = "leave" if frame.leaves else "join"
