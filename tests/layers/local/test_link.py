@@ -15,7 +15,8 @@ import pytest
 
 from raceway.errors import LayerUnavailable
 from raceway.layers.local import link as link_module
-from raceway.layers.local.link import LINK_BUFFER_BYTES, Link, ThreadLink
+from raceway.layers.local import thread_link
+from raceway.layers.local.link import LINK_BUFFER_BYTES, Link
 from raceway.layers.local.serving import BrokerHost
 from raceway.layers.local.wire import (
     Answer,
@@ -401,7 +402,7 @@ def test_a_thread_has_the_answer_to_its_own_question_in_whatever_pieces(path: Pa
     heard: list[Any] = []
     server = threading.Thread(target=lambda: heard.extend(answering(raw, strange, strange)))
     server.start()
-    link = ThreadLink(path, "me")
+    link = thread_link.ThreadLink(path, "me")
     assert [link.ask(lambda n: Count(n, "g")) for _ in range(2)] == [7, 7]
     link.close()
     server.join(WAIT_S)
@@ -417,7 +418,7 @@ def test_a_connection_that_has_ended_is_made_anew_before_anything_is_written(pat
 
     server = threading.Thread(target=serve)
     server.start()
-    link = ThreadLink(path, "me")
+    link = thread_link.ThreadLink(path, "me")
     for _ in range(2):
         link.ask(sending)
         while len(heard) == 0:  # until it is closed
@@ -431,7 +432,7 @@ def test_what_was_written_is_not_written_again(path: Path, raw: Raw) -> None:
     heard: list[Any] = []
     server = threading.Thread(target=lambda: heard.extend(answering(raw, lambda n: b"")))
     server.start()
-    link = ThreadLink(path, "me")
+    link = thread_link.ThreadLink(path, "me")
     with pytest.raises(LayerUnavailable, match="so whether it has done what it was asked for is not known"):
         link.ask(sending)
     server.join(WAIT_S)
@@ -442,8 +443,8 @@ def test_what_was_written_is_not_written_again(path: Path, raw: Raw) -> None:
 
 
 def test_a_thread_does_not_wait_for_ever(path: Path, raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "SYNC_S", 0.05)
-    link = ThreadLink(path, "me")
+    monkeypatch.setattr(thread_link, "SYNC_S", 0.05)
+    link = thread_link.ThreadLink(path, "me")
     for _ in range(2):
         with pytest.raises(LayerUnavailable, match="did not answer"):
             link.ask(sending)
@@ -453,7 +454,7 @@ def test_a_thread_does_not_wait_for_ever(path: Path, raw: Raw, monkeypatch: pyte
 def test_a_thread_that_is_interrupted_leaves_no_answer_for_the_next(
     path: Path, host: BrokerHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    link = ThreadLink(path, "me")
+    link = thread_link.ThreadLink(path, "me")
     with monkeypatch.context() as patch:
 
         def interrupt(*args: Any) -> Any:

@@ -19,10 +19,11 @@ from typing import Any, Final, cast
 from raceway.done import DONE
 from raceway.errors import ChannelFull, ConfigurationError, LayerUnavailable
 from raceway.layers.front import LoopPart, positive, running_loop
-from raceway.layers.local.link import Link, ThreadLink
+from raceway.layers.local.link import Link
 from raceway.layers.local.member import NoBroker
 from raceway.layers.local.names import KeptNames
 from raceway.layers.local.place import socket_path
+from raceway.layers.local.thread_link import ThreadLink
 from raceway.layers.local.wire import (
     FRAME_BYTES,
     AddNamed,
