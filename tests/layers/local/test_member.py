@@ -440,8 +440,11 @@ def test_who_joined_a_moment_before_the_broker_came_has_missed_nothing() -> None
 # Time
 
 
-def test_it_beats_when_a_third_of_the_lease_has_passed() -> None:
-    member = up()
+@pytest.mark.parametrize("lease_s", [15.0, 3.0])
+def test_it_beats_when_a_third_of_the_lease_has_passed(lease_s: float) -> None:
+    member = make()
+    member.connected(0)
+    member.welcome(Welcome("first", lease_s), 0)
     beats = []
     now = 0.0
     while now < 60:
@@ -450,7 +453,7 @@ def test_it_beats_when_a_third_of_the_lease_has_passed() -> None:
         now = member.deadline
         assert member.wake(now) == []
         beats += [now for frame in member.take_said() if frame == Beat()]
-    assert beats == [5.0 * number for number in range(1, 13)]
+    assert beats == [lease_s / 3 * number for number in range(1, round(180 / lease_s) + 1)]
 
 
 def test_it_looks_for_a_broker_ever_more_rarely_and_not_all_at_the_same_moment() -> None:
