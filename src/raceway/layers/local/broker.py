@@ -392,8 +392,10 @@ class Broker:
 
     def _waits_for_owner(self, member: Member, frame: Send | Join, now: float) -> bool:
         """The process that owns the channel had another broker, maybe, and has not found this one yet."""
+        if now >= self._settled_at or not self._has_resumed:
+            return False
         process = process_of(frame.channel)
-        if process is None or process in self._owners or not self._has_resumed or now >= self._settled_at:
+        if process is None or process in self._owners:
             return False
         size = len(frame.message) if isinstance(frame, Send) else 0
         if len(self._unsettled) >= UNSETTLED or self._unsettled_bytes + size > UNSETTLED_BYTES:
