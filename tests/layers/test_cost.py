@@ -105,7 +105,9 @@ async def test_members_and_counts_do_not_look_at_other_groups(layer: MemoryLayer
         layer.join("small", f"m{number}")
 
     def cost_of_both() -> tuple[int, int]:
-        return steps(lambda: run(Group("small").acount())), steps(lambda: run(Group("small").amembers()))
+        return steps(lambda: layer.count_from_thread("small")), steps(
+            lambda: layer.channels_from_thread("small")
+        )
 
     few = cost_of_both()
     for number in range(1000):
