@@ -57,7 +57,10 @@ class Presence:
     """
 
     def __init__(self, name: str, *, grace_s: float | None = None, alias: str = "default") -> None:
-        require_group_name(name)
+        try:
+            require_group_name(name)
+        except TypeError as error:
+            raise TypeError(str(error).replace("Group", "A presence's", 1)) from None
         if grace_s is not None and not grace_s >= 0:
             raise ValueError(f"grace_s is a number of seconds, not {grace_s!r}.")
         self.name = sys.intern(name)  # signals know a sender by its identity
@@ -184,8 +187,8 @@ def _key_of(consumer: Consumer, key: object) -> str:
             "join(consumer, key=...)."
         )
     text = str(pk)
-    if len(text) > KEY_CHARACTERS:
-        raise ValueError(f"The key of a person has at most {KEY_CHARACTERS} characters, not {len(text)}.")
+    if not 0 < len(text) <= KEY_CHARACTERS:
+        raise ValueError(f"The key of a person has 1 to {KEY_CHARACTERS} characters, not {len(text)}.")
     return text
 
 

@@ -30,6 +30,7 @@ from raceway.supervisor.state import (
     Listen,
     Move,
     Quieten,
+    Renewed,
     Report,
     Spawn,
     State,
@@ -128,7 +129,7 @@ def test_a_steady_worker_is_replaced_at_once() -> None:
     value = serving()
     effects = value.exited(1, -9, STEADY_S)
     assert of(Spawn, effects) == [Spawn(1, 3)]
-    assert of(Report, effects)[0].text == "ended by signal 9"
+    assert of(Report, effects)[0].text == "ended by signal 9; another one takes its place"
 
 
 def test_back_off_doubles_up_to_its_bound_and_the_slot_falls_quiet() -> None:
@@ -236,7 +237,7 @@ def test_slots_are_renewed_one_by_one_and_the_new_worker_is_ready_first() -> Non
     value = serving()
     assert value.renew(20.0) == [Spawn(1, 3)]
     assert value.ready(3, 21.0) == [Listen(3), Drain(1, DRAIN_S), Spawn(2, 4)]
-    assert value.ready(4, 22.0) == [Listen(4), Drain(2, DRAIN_S)]
+    assert value.ready(4, 22.0) == [Listen(4), Drain(2, DRAIN_S), Renewed()]
     assert value.exited(1, 0, 23.0) == []
     assert value.exited(2, 0, 23.0) == []
     assert {slot.serving for slot in value.slots.values()} == {3, 4}
@@ -266,7 +267,7 @@ def test_sighup_after_sighup_does_not_fill_the_machine_with_draining_workers() -
         value.renew(float(number))
         effects = value.ready(number + 1, float(number))
         assert effects[1] == Drain(number, DRAIN_S)
-        hurried += effects[2:]
+        hurried += of(Drain, effects[2:])
     assert hurried == [Drain(1, 0.0), Drain(1, 0.0), Drain(2, 0.0)]
     assert value.deadline == LEAVING_MOST + 1 + END_S
     assert value.leaving[3] == 3.0 + DRAIN_S + END_S
@@ -276,7 +277,7 @@ def test_an_old_worker_that_dies_leaves_its_place_to_the_new_one() -> None:
     value = serving(1)
     value.renew(20.0)
     assert of(Spawn, value.exited(1, -9, 20.5)) == []
-    assert value.ready(2, 21.0) == [Listen(2)]
+    assert value.ready(2, 21.0) == [Listen(2), Renewed()]
 
 
 def test_a_slot_that_backs_off_is_tried_at_once() -> None:
@@ -291,7 +292,7 @@ def test_a_worker_that_was_starting_has_the_old_code() -> None:
     value.start(0.0)
     assert value.renew(0.5) == [Drain(1, 0.0), Spawn(1, 2)]
     assert value.ready(1, 0.6) == []
-    assert value.ready(2, 1.0) == [Listen(2), Announce()]
+    assert value.ready(2, 1.0) == [Listen(2), Renewed(), Announce()]
 
 
 # Whatever happens

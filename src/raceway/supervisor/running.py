@@ -251,6 +251,8 @@ class Supervisor:
                 close_slots(self._slots, self._config.uds)
             case state.Announce():
                 self._announce()
+            case state.Renewed():
+                logger.info("The workers are replaced.")
             case state.Report():
                 self._report(effect)
             case state.Finish():

@@ -133,6 +133,11 @@ class Announce:
 
 
 @dataclass(frozen=True, slots=True)
+class Renewed:
+    """All workers have been replaced, as ``renew`` asked."""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Tell the people who run this of a worker that is lost; ``text`` has no full stop."""
 
@@ -149,7 +154,7 @@ class Finish:
     worker: int | None = None
 
 
-Effect: TypeAlias = Spawn | Listen | Drain | Kill | Quieten | Close | Announce | Report | Finish
+Effect: TypeAlias = Spawn | Listen | Drain | Kill | Quieten | Close | Announce | Renewed | Report | Finish
 
 
 @dataclass(slots=True)
@@ -285,6 +290,7 @@ class Supervision:
         text = f"was not ready within {START_S:g} s" if killed else f"did not start: it ended {_how(status)}"
         if slot.state is State.READY:  # what is broken would break all others too
             self._to_renew.clear()
+            self._renewing = None
             effects.append(Report(slot.number, worker, f"{text}; the workers that run go on"))
             return
         report = Report(slot.number, worker, text + self._back_off(slot, now, effects))
@@ -302,7 +308,7 @@ class Supervision:
         if steady:
             slot.failures = 0
             slot.due = now
-            return ""
+            return "; another one takes its place"
         slot.failures += 1
         delay_s = min(BACK_OFF_S * 2.0 ** min(slot.failures - 1, 30), BACK_OFF_MOST_S)
         delay_s *= 1 + BACK_OFF_SPREAD * self._jitter()
@@ -413,8 +419,10 @@ class Supervision:
         """The next slot gets a new worker once that of the slot before is ready, or lost."""
         if self._renewing is not None and self.slots[self._renewing].starting is not None:
             return
-        self._renewing = None
+        renewed, self._renewing = self._renewing, None
         if not self._to_renew:
+            if renewed is not None and self.slots[renewed].state is State.READY:
+                effects.append(Renewed())
             return
         slot = self.slots[self._to_renew.popleft()]
         self._renewing = slot.number
