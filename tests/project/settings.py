@@ -1,4 +1,6 @@
+import atexit
 import os
+import shutil
 import tempfile
 
 SECRET_KEY = "a key for tests"
@@ -16,11 +18,21 @@ INSTALLED_APPS = [
 ROOT_URLCONF = "tests.project.urls"
 STATIC_URL = "static/"
 
+FOLDER = tempfile.mkdtemp(prefix="raceway-tests-")
+
+
+def _remove_folder(process):
+    if os.getpid() == process:  # and not a fork of it
+        shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+atexit.register(_remove_folder, os.getpid())
+
 # A file, not memory: handlers use it from threads of their own.
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": os.path.join(tempfile.mkdtemp(prefix="raceway-tests-"), "db.sqlite3"),
+        "NAME": os.path.join(FOLDER, "db.sqlite3"),
     }
 }
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
