@@ -19,7 +19,6 @@ from django.utils.module_loading import import_string
 from raceway.conf import django_setting, get_settings
 from raceway.errors import ConfigurationError, InvalidChannelLayerError
 from raceway.layers import DEFAULT_CHANNEL_LAYER, channel_layers
-from raceway.layers.memory import MemoryLayer
 from raceway.routing import ProtocolTypeRouter, URLRouter
 from raceway.routing.project import get_websocket_urlpatterns, routing_name
 from raceway.routing.urls import behind_middleware
@@ -227,13 +226,5 @@ def check_memory_layer(**kwargs: Any) -> Sequence[CheckMessage]:
             ),
             id="raceway.W005",
         )
-        for alias in django_setting("CHANNEL_LAYERS", {})
-        if _is_memory(alias)
+        for alias in channel_layers.of_one_process()
     ]
-
-
-def _is_memory(alias: str) -> bool:
-    try:
-        return channel_layers.backend(alias) is MemoryLayer
-    except InvalidChannelLayerError:
-        return False  # E004 says so

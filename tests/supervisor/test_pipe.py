@@ -10,7 +10,7 @@ from raceway.supervisor.balance import should_pause
 pytestmark = pytest.mark.pure
 
 WORDS = [
-    pipe.Brokers([pipe.Broker("/tmp/with space/é.sock", 15.0)]),
+    pipe.Layers([pipe.Broker("/tmp/with space/é.sock", 15.0)], ["default"]),
     pipe.Loaded(),
     pipe.Failed("two\nlines"),
     pipe.Connections(3),

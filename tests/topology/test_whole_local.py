@@ -69,6 +69,12 @@ CHANNEL_LAYERS["default"]["CONFIG"]["path"] = "/nowhere/at/all/broker"
 DATABASES = {}
 """
 
+MEMORY_SETTINGS = """
+from config.settings import *
+
+CHANNEL_LAYERS = {"default": {"BACKEND": "raceway.layers.memory.MemoryLayer"}}
+"""
+
 CHAT = """
 import os
 from raceway.consumers import AsyncJsonWebsocketConsumer
@@ -375,6 +381,19 @@ def test_a_path_that_cannot_be_is_one_sentence(project: Project, kind: str) -> N
     sentence = done.stderr
     assert "'/nowhere/at/all' for the broker's socket cannot be made" in sentence
     assert "set CONFIG['path'] of the local layer" in sentence
+
+
+def test_workers_whose_layer_is_memory_are_told_of(project: Project) -> None:
+    (project.folder / "config/settings_memory.py").write_text(MEMORY_SETTINGS)
+    environ = {**project.environ, "DJANGO_SETTINGS_MODULE": "config.settings_memory"}
+    command = [APPLICATION, "--port", "0", "--drain-seconds", "0", "--workers", "2"]
+    server = Server(project.folder, *command, environ=environ)
+    try:
+        server.logged(
+            "The channel layer 'default' is memory, so each of 2 workers reaches its own sockets only"
+        )
+    finally:
+        server.kill()
 
 
 @pytest.mark.parametrize("options", [[], ["--workers", "4"]], ids=["one process", "workers"])

@@ -76,6 +76,18 @@ class ChannelLayers:
                 f"CHANNEL_LAYERS[{alias!r}]: the BACKEND {path!r} cannot be imported: {error}"
             ) from error
 
+    def of_one_process(self) -> list[str]:
+        """The aliases of the setting whose layer is ``memory``, by which processes do not reach each other."""
+        return [alias for alias in django_setting("CHANNEL_LAYERS", {}) if self._is_memory(alias)]
+
+    def _is_memory(self, alias: str) -> bool:
+        from raceway.layers.memory import MemoryLayer
+
+        try:
+            return self.backend(alias) is MemoryLayer
+        except InvalidChannelLayerError:
+            return False  # whoever makes it is told
+
     def make_backend(self, alias: str) -> ChannelLayer:
         """Make a new layer as the setting says."""
         return self._make(alias, self._config(alias).get("CONFIG", {}))

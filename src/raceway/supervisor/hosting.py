@@ -1,4 +1,4 @@
-"""The brokers of the ``local`` layers: a worker says which it needs, and the supervisor hosts them."""
+"""The layers between workers: a worker says which brokers they need, and the supervisor hosts them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raceway.errors import ConfigurationError
-from raceway.supervisor.pipe import Broker
+from raceway.supervisor.pipe import Broker, Layers
 
 if TYPE_CHECKING:
     from raceway.layers.local.serving import BrokerHost
@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger("raceway.supervisor")
 
 
-def wanted() -> list[Broker]:
-    """The brokers of the layers that this process has configured; call it once the application is loaded.
+def configured() -> Layers:
+    """What the layers of this process need; call it once the application is loaded.
 
     Raises ``ConfigurationError`` if a layer cannot be made.
     """
     if "raceway.layers" not in sys.modules and "django.conf" not in sys.modules:
-        return []  # an application that has not heard of layers
+        return Layers([], [])  # an application that has not heard of layers
+    from raceway.layers import channel_layers
     from raceway.layers.hosting import hosting_wanted
 
-    return [Broker(**one) for one in hosting_wanted()]
+    return Layers([Broker(**one) for one in hosting_wanted()], channel_layers.of_one_process())
 
 
 class Hosting:
@@ -33,6 +34,21 @@ class Hosting:
 
     def __init__(self) -> None:
         self._hosts: dict[str, BrokerHost] = {}
+        self._told: set[str] = set()
+
+    def heard(self, layers: Layers, workers: int) -> None:
+        """One of so many workers has said what its layers need."""
+        for broker in layers.brokers:
+            self.host(broker)
+        for alias in layers.of_one_process:
+            if workers > 1 and alias not in self._told:
+                self._told.add(alias)
+                logger.warning(
+                    "The channel layer %r is memory, so each of %d workers reaches its own sockets only: name "
+                    "raceway.layers.local.LocalLayer in CHANNEL_LAYERS, or leave the setting out.",
+                    alias,
+                    workers,
+                )
 
     def host(self, broker: Broker) -> None:
         if broker.path in self._hosts:

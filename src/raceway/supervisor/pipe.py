@@ -25,10 +25,12 @@ class Broker(Struct):
     lease_s: float
 
 
-class Brokers(Struct, tag="brokers"):
-    """The brokers that the application's layers need; said before ``Loaded``."""
+class Layers(Struct, tag="layers"):
+    """The brokers that the application's layers need, and the aliases of those that end at a process; said before
+    ``Loaded``."""
 
     brokers: list[Broker]
+    of_one_process: list[str]
 
 
 class Loaded(Struct, tag="loaded"):
@@ -66,7 +68,7 @@ class Weigh(Struct, tag="weigh"):
     mean: float
 
 
-FromWorker: TypeAlias = Brokers | Loaded | Failed | Connections
+FromWorker: TypeAlias = Layers | Loaded | Failed | Connections
 FromSupervisor: TypeAlias = Listen | Stop | Weigh
 
 Word = TypeVar("Word")

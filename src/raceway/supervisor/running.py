@@ -210,8 +210,7 @@ class Supervisor:
             if worker.connections is not None:
                 worker.connections = word.count
         else:
-            for broker in word.brokers:
-                self._hosting.host(broker)
+            self._hosting.heard(word, len(self._supervision.slots))
 
     def _weigh(self, now: float) -> None:
         self._weigh_at = now + WEIGH_S

@@ -63,7 +63,7 @@ def work(application: str, config: Config, inherited: Inherited, leave_within_s:
     end.start()
     try:
         loaded = load_application(application)
-        end.say(pipe.Brokers(hosting.wanted()))
+        end.say(hosting.configured())
         run_server(Server(loaded, config, sockets), end, leave_within_s)
     except ConfigurationError as error:
         end.say(pipe.Failed(str(error)))
