@@ -57,10 +57,7 @@ class Presence:
     """
 
     def __init__(self, name: str, *, grace_s: float | None = None, alias: str = "default") -> None:
-        try:
-            require_group_name(name)
-        except TypeError as error:
-            raise TypeError(str(error).replace("Group", "A presence's", 1)) from None
+        require_group_name(name, "Presence")
         if grace_s is not None and not grace_s >= 0:
             raise ValueError(f"grace_s is a number of seconds, not {grace_s!r}.")
         self.name = sys.intern(name)  # signals know a sender by its identity

@@ -393,7 +393,7 @@ async def test_a_layer_of_another_alias_or_without_presence() -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "a" * 100, None])
 def test_a_name_that_cannot_be(name: Any) -> None:
-    with pytest.raises(TypeError, match="A presence's name must be"):
+    with pytest.raises(TypeError, match="Presence name must be"):
         Presence(name)
 
 

@@ -45,11 +45,11 @@ def require_channel_name(name: object, receive: bool = False) -> None:
         )
 
 
-def require_group_name(name: object) -> None:
-    """Raise ``TypeError`` unless ``name`` can be a group."""
+def require_group_name(name: object, what: str = "Group") -> None:
+    """Raise ``TypeError`` unless ``name`` can be a group, or ``what`` is named as groups are."""
     if not isinstance(name, str) or len(name) >= NAME_CHARACTERS or not _GROUP.fullmatch(name):
         raise TypeError(
-            f"Group name must be a valid unicode string with length < {NAME_CHARACTERS} containing only ASCII "
+            f"{what} name must be a valid unicode string with length < {NAME_CHARACTERS} containing only ASCII "
             f"alphanumerics, hyphens, underscores, or periods, not {name!r}"
         )
 
