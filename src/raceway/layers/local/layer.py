@@ -44,7 +44,8 @@ from raceway.layers.local.wire import (
     Send,
     Taken,
 )
-from raceway.layers.memory import MemoryLayer, forget_receiver, said_for
+from raceway.layers.mailroom import QueueLayer, forget_receiver, said_for
+from raceway.layers.presences import tell_listener
 from raceway.layers.queues import Waiting
 from raceway.layers.spec import as_event, pack, process_of, require_group_name, unpack
 from raceway.layers.statistics import Statistics
@@ -76,7 +77,7 @@ class LocalPart(LoopPart):
         self.link.unsubscribe(group)
 
 
-class LocalLayer(MemoryLayer):
+class LocalLayer(QueueLayer):
     """Carry messages between the processes of one machine, through a broker on a Unix socket; nothing to install.
 
     ``path`` is the socket's; all processes of a project find the same one without it. A member that the broker has
@@ -84,10 +85,13 @@ class LocalLayer(MemoryLayer):
     a broker groups reach this process only, and a channel that is not here raises ``LayerUnavailable``.
     """
 
+    extensions = [*QueueLayer.extensions, "members", "presence"]
+
     def __init__(
         self, *, path: str | os.PathLike[str] | None = None, lease_s: float = 15.0, **options: Any
     ) -> None:
         super().__init__(**options)
+        self.presence_changed = tell_listener
         self._names = KeptNames()
         self.path: Path = socket_path(path)
         self.lease_s = positive("lease_s", lease_s)

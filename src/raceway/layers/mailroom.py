@@ -1,0 +1,161 @@
+"""What every layer of Raceway keeps in one process: the channels whose messages wait in it, and who waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from raceway import clock as raceway_clock
+from raceway.errors import ChannelFull
+from raceway.layers.front import ChannelLayer, LoopPart, running_loop
+from raceway.layers.queues import Queues, Waiting
+from raceway.layers.spec import as_event, decode_event, encode_event, non_local_name, require_channel_name
+from raceway.layers.statistics import Rate, Statistics
+from raceway.registry import Close, Deliver, Gap, Message, Push
+
+
+class QueueLayer(ChannelLayer):
+    """A layer with the queues of this process: an open channel is handed its messages, any other's wait here.
+
+    For backends; ``clock`` is in seconds and measures expiry and ages.
+    """
+
+    extensions = [*ChannelLayer.extensions, "statistics"]
+
+    def __init__(self, *, clock: Callable[[], float] = raceway_clock.monotonic, **options: Any) -> None:
+        super().__init__(**options)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._queues = Queues(clock())
+        self._sent_count = 0
+        self._rates = Rate(clock()), Rate(clock())
+
+    # Sending
+
+    def _send(self, channel: str, message: Message) -> None:
+        while not self.deliver_here(channel, message):
+            if self._put(channel, as_event(message)):
+                return
+
+    # Receiving
+
+    def open(
+        self,
+        channel: str,
+        deliver: Deliver,
+        push: Push | None = None,
+        close: Close | None = None,
+        gap: Gap | None = None,
+    ) -> None:
+        with self._lock:
+            super().open(channel, deliver, push, close, gap)
+            waiting = self._queues.take_all(channel, self._clock())
+        for encoded in waiting:
+            with suppress(ChannelFull):
+                self.deliver_here(channel, encoded)
+
+    async def take(self, channel: str) -> bytes:
+        part = self._part_here()
+        while True:
+            with self._lock:
+                waiting = self._queues.pop(channel, self._clock())
+                if waiting is not None:
+                    return waiting.encoded if waiting.channel == channel else said_for(waiting)
+                woken = part.loop.create_future()
+                part.receivers.setdefault(channel, deque()).append(woken)
+            try:
+                await woken
+            except asyncio.CancelledError:
+                with self._lock:
+                    if not forget_receiver(part, channel, woken):
+                        self._wake_for_all(channel)  # it was woken for a message that it will not take
+                raise
+
+    def clear(self) -> None:
+        with self._lock:
+            self._queues.clear()
+
+    # Statistics
+
+    async def global_statistics(self) -> Statistics:
+        with self._lock:
+            now = self._clock()
+            return {
+                **self._queues.figures(None, now),  # which counts neither groups nor open channels
+                "messages_count": self._sent_count,
+                "messages_count_per_second": self._rates[0].per_second(now, self._sent_count),
+                "channel_full_count": self.full_count,
+                "channel_full_count_per_second": self._rates[1].per_second(now, self.full_count),
+            }
+
+    async def channel_statistics(self, channel: str) -> Statistics:
+        require_channel_name(channel)
+        with self._lock:
+            return self._queues.figures(channel, self._clock())
+
+    def _put(self, channel: str, encoded: bytes) -> bool:
+        """Let a message wait; ``False`` if the channel has been opened meanwhile."""
+        with self._lock:
+            if self._part_of(channel) is not None:
+                return False
+            now, capacity = self._clock(), self.capacity_of(channel)
+            if not self._queues.put(channel, encoded, now, now + self.expiry, capacity):
+                self._full_count += 1
+                raise ChannelFull(f"The channel {channel!r} holds {capacity} messages already.")
+            self._wake(channel)
+            return True
+
+    # Receivers
+
+    def _wake(self, channel: str) -> None:
+        """Let one receiver look: one of this channel, else one of its prefix."""
+        if not self._wake_one(channel) and "!" in channel:
+            self._wake_one(non_local_name(channel))
+
+    def _wake_for_all(self, listened: str) -> None:
+        """Let as many look as there may be messages for that only the one who goes was told of."""
+        if listened.endswith("!"):
+            for channel in self._queues.channels(listened):
+                self._wake(channel)
+        else:
+            self._wake(listened)
+
+    def _wake_one(self, listened: str) -> bool:
+        for part in self._live_parts():
+            while receivers := part.receivers.get(listened):
+                woken = receivers[0]
+                forget_receiver(part, listened, woken)
+                if woken.done():  # cancelled, and does not know yet
+                    continue
+                if running_loop() is part.loop:
+                    woken.set_result(None)
+                    return True
+                with suppress(RuntimeError):  # the loop was closed this instant
+                    part.loop.call_soon_threadsafe(wake, woken)
+                    return True
+        return False
+
+
+def forget_receiver(part: LoopPart, listened: str, woken: asyncio.Future[None]) -> bool:
+    """Take a receiver out of those that wait; ``False`` if it was woken already."""
+    receivers = part.receivers.get(listened)
+    if receivers is None or woken not in receivers:
+        return False
+    receivers.remove(woken)
+    if not receivers:
+        del part.receivers[listened]
+    return True
+
+
+def wake(woken: asyncio.Future[None]) -> None:
+    if not woken.done():
+        woken.set_result(None)
+
+
+def said_for(waiting: Waiting) -> bytes:
+    """A message that was received by prefix, with the name of its channel."""
+    return encode_event({**decode_event(waiting.encoded), "__asgi_channel__": waiting.channel})
