@@ -56,6 +56,7 @@ async def test_a_channel_counts_while_it_is_used() -> None:
         "messages_max_age": 4,
         "channel_full_count": 1,
         "channel_full_count_per_second": 0.25,
+        "messages_lost_count": 0,
     }
     await layer.receive("work")
     await layer.receive("work")

@@ -14,8 +14,7 @@ from raceway.consumers.runtime import Runtime
 from raceway.done import DONE
 from raceway.errors import InvalidChannelLayerError
 from raceway.layers import ChannelLayer, Group
-from raceway.layers.channel import as_client_message
-from raceway.layers.spec import require_group_name
+from raceway.layers.spec import as_client_message, require_group_name
 from raceway.types import Event, Scope
 
 

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from itertools import count
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias, TypeVar
 
 from raceway.done import DONE
 from raceway.errors import ChannelFull, ConfigurationError, MessageTooLarge
@@ -37,6 +37,27 @@ Number = TypeVar("Number", int, float)
 
 PresenceChanged: TypeAlias = Callable[[str, str, str, list[dict[str, Any]]], object]
 """Takes a presence, ``joined`` or ``left``, the person's key, and the metadata of that person's connections."""
+
+
+class Work(NamedTuple):
+    """A message that a worker has in its hands until it calls ``done``, from the loop's thread."""
+
+    encoded: bytes
+    done: Callable[[], object]
+    put_back: Callable[[], object] | None = None
+    """Instead of ``done``: nothing was done with it, so it is the first again; ``None`` where that cannot be."""
+
+
+class TransactionWriter(Protocol):
+    """Write what is sent into the caller's open database transaction: it goes out if and only if that commits."""
+
+    def send_from_thread(self, channel: str, message: Message) -> None: ...
+
+    def send_later_from_thread(self, channel: str, message: Message, delay_s: float, token: str) -> None: ...
+
+    def publish_from_thread(
+        self, group: str, message: Message, exclude: str | None = None, policy: Policy = "close"
+    ) -> None: ...
 
 
 class LoopPart:
@@ -75,7 +96,7 @@ class ChannelLayer(ABC):
     """
 
     extensions: list[str] = ["groups", "flush"]
-    """What it offers beyond sending and receiving; also ``members``, ``statistics`` and ``presence``, where it can."""
+    """What it offers beyond sending and receiving; also ``members``, ``statistics``, ``delay`` and ``presence``."""
     ChannelFull = ChannelFull
     MessageTooLarge = MessageTooLarge
 
@@ -163,8 +184,21 @@ class ChannelLayer(ABC):
                 for woken in receivers:
                     woken.cancel()
 
-    # Extensions of a layer that can: ``members``, ``statistics`` and ``presence``. The twins without ``async`` are for
-    # threads.
+    async def take_work(self, channel: str) -> Work:
+        """``take`` for workers: until it is done, the message counts as in the hands of this process.
+
+        A layer with ``statistics`` that can tell counts those that a process took with it when it was killed.
+        """
+        return Work(await self.take(channel), nothing)
+
+    def in_transaction(self) -> TransactionWriter | None:
+        """The way into this thread's open database transaction, for a layer that can; else what is sent waits for
+        the commit.
+        """
+        return None
+
+    # Extensions of a layer that can: ``members``, ``statistics``, ``delay`` and ``presence``. The twins without
+    # ``async`` are for threads.
 
     async def group_channels(self, group: str) -> list[str]:
         """The channels in ``group``, in all processes. Raises ``NotImplementedError`` without ``members``."""
@@ -190,6 +224,20 @@ class ChannelLayer(ABC):
         The mailbox of a connection is not the layer's: for an open channel everything is 0.
         """
         self._lacks("statistics")
+
+    def start_send_later(self, channel: str, message: Message, delay_s: float, token: str) -> Awaitable[None]:
+        """Send in ``delay_s`` seconds; ``token`` takes it back. Its expiry counts from then."""
+        self._lacks("delay")
+
+    def send_later_from_thread(self, channel: str, message: Message, delay_s: float, token: str) -> None:
+        self._lacks("delay")
+
+    async def cancel(self, channel: str, token: str) -> bool:
+        """Take back what ``start_send_later`` was given; ``False`` if its time has come already."""
+        self._lacks("delay")
+
+    def cancel_from_thread(self, channel: str, token: str) -> bool:
+        self._lacks("delay")
 
     def start_enter(
         self, presence: str, key: str, channel: str, meta: dict[str, Any], grace_s: float
@@ -460,6 +508,10 @@ class ChannelLayer(ABC):
             if part is not None:
                 self._full_count += part.registry.full_count
                 self._parts = {one: part for one, part in self._parts.items() if one is not loop}
+
+
+def nothing() -> None:
+    """Do nothing."""
 
 
 def positive(option: str, number: Number) -> Number:

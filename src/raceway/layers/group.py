@@ -8,10 +8,10 @@ from typing import Any
 from raceway.conf import did_you_mean
 from raceway.database import after_commit
 from raceway.json import encode_json
-from raceway.layers.channel import Channel, as_client_message
+from raceway.layers.channel import Channel
 from raceway.layers.configured import channel_layers
 from raceway.layers.front import require_no_loop
-from raceway.layers.spec import client_message, require_channel_name, require_group_name
+from raceway.layers.spec import as_client_message, client_message, require_channel_name, require_group_name
 from raceway.prepared import PreparedMessage
 from raceway.registry import Message
 from raceway.registry.policy import POLICIES, Policy
@@ -115,8 +115,10 @@ class Group:
         self, message: Message, immediate: bool, exclude: str | None = None, policy: Policy = "close"
     ) -> None:
         layer = channel_layers[self.alias]
-        publish = partial(layer.publish_from_thread, self.name, message, exclude, policy)
-        if immediate or not after_commit(publish):
+        writer = None if immediate else layer.in_transaction()
+        target = layer if writer is None else writer
+        publish = partial(target.publish_from_thread, self.name, message, exclude, policy)
+        if writer is not None or immediate or not after_commit(publish):
             publish()
 
     async def _apublish(

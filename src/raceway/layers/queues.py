@@ -260,4 +260,5 @@ def _figures(
         "messages_max_age": now - oldest,
         "channel_full_count": full_count,
         "channel_full_count_per_second": full_rate.per_second(now, full_count),
+        "messages_lost_count": 0,
     }

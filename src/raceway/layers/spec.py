@@ -30,6 +30,7 @@ _MADE_NAME = re.compile(r"\.([0-9a-f]{16})!")
 _LEAVES: Final = frozenset({str, float, bool, bytes, type(None)})
 _TEXT_KEYS: Final = frozenset({"type", "text", "bytes"})
 _CLOSE_KEYS: Final = frozenset({"type", "code", "reason"})
+_REPLY_KEYS: Final = frozenset({"accept", "text", "bytes", "close"})
 
 
 # Names
@@ -83,6 +84,24 @@ def prepare(message: object) -> Message:
     if kind == "websocket.close" and message.keys() <= _CLOSE_KEYS:
         return _closing(message.get("code"), message.get("reason"))
     return encode_event(message)
+
+
+def as_client_message(message: dict[str, Any]) -> dict[str, Any]:
+    """``message``, with the type that the forms without one stand for: ``{"text": ...}``, ``{"bytes": ...}``,
+    ``{"close": True | code}``, and ``{"accept": ...}`` or several of them, which is the event ``raceway.reply``.
+
+    They are what the first generation of Channels sends to a client. Anything else comes back as it is.
+    """
+    if not isinstance(message, dict) or not message or not message.keys() <= _REPLY_KEYS:
+        return message
+    said = {
+        key: value for key, value in message.items() if value is not None and (key, value) != ("close", False)
+    }
+    if said.keys() in ({"text"}, {"bytes"}):
+        return {"type": "websocket.send", **said}
+    if said.keys() == {"close"}:
+        return {"type": "websocket.close", "code": NORMAL if said["close"] is True else said["close"]}
+    return {"type": "raceway.reply", **said}
 
 
 def client_message(text: object, data: object) -> PreparedMessage:

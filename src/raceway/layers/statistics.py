@@ -21,6 +21,8 @@ class Statistics(TypedDict):
     messages_max_age: float
     channel_full_count: int
     channel_full_count_per_second: float
+    messages_lost_count: int
+    """Messages that were in the hands of a process when it was killed."""
 
 
 class Rate:

@@ -345,6 +345,7 @@ def test_figures_are_those_of_the_queues(house: House) -> None:
         "messages_max_age": 2.0,
         "channel_full_count": 1,
         "channel_full_count_per_second": 0.5,
+        "messages_lost_count": 0,
     }
     assert (whole["messages_count"], whole["messages_pending"]) == (2, 1)
     assert unknown["messages_count"] == 0
