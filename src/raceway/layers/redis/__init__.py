@@ -1,0 +1,1 @@
+"""The layer of many machines that meet at Redis or Valkey."""
