@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raceway.layers.queues import NamedMembers, Queues
+from raceway.layers.queues import Delayed, NamedMembers, Queues
 
 pytestmark = pytest.mark.pure
 
@@ -102,3 +102,75 @@ def test_groups_that_nobody_asks_for_do_not_stay() -> None:
     for _ in range(60):
         members.add("alive", "a", 100, 1, 11)
     assert len(members) == 1
+
+
+def test_a_lost_message_is_counted_in_all_and_for_a_while_under_its_channel() -> None:
+    queues = Queues(0)
+    queues.put("work", b"", 0, 60, 9)
+    queues.pop("work", 1)
+    queues.lose("work", now=70, kept_s=60)
+    assert queues.figures("work", 100)["messages_lost_count"] == 1
+    assert queues.figures("other", 100)["messages_lost_count"] == 0
+    assert queues.figures("work", 140)["messages_lost_count"] == 0
+    assert queues.figures(None, 140)["messages_lost_count"] == 1
+    assert len(queues) == 0
+
+
+DELAYED_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), st.sampled_from(["a", "b"]), st.integers(0, 5)),
+        st.tuples(st.just("cancel"), st.sampled_from(["a", "b"]), st.integers(0, 20)),
+        st.tuples(st.just("wait"), st.just(""), st.integers(0, 3)),
+    ),
+    max_size=60,
+)
+
+
+@given(DELAYED_STEPS)
+def test_what_waits_for_its_time_comes_when_due_unless_cancelled(steps: list[tuple[str, str, int]]) -> None:
+    """Against a plain list that is sorted for every question."""
+    delayed: Delayed[int] = Delayed()
+    waiting: list[tuple[float, int, str]] = []
+    now = 0.0
+    for number, (step, channel, amount) in enumerate(steps):
+        if step == "add":
+            assert delayed.add(channel, str(number), number, now + amount, 100)
+            waiting.append((now + amount, number, channel))
+        elif step == "cancel":
+            found = [one for one in waiting if one[1:] == (amount, channel)]
+            assert delayed.cancel(channel, str(amount)) is bool(found)
+            waiting = [one for one in waiting if one not in found]
+        else:
+            now += amount
+            due = sorted(one for one in waiting if one[0] <= now)
+            assert [(later.due_at, later.payload, later.channel) for later in delayed.take_due(now)] == due
+            waiting = [one for one in waiting if one not in due]
+        assert delayed.deadline == min((one[0] for one in waiting), default=None)
+        assert len(delayed) == len(waiting)
+
+
+def test_what_has_expired_since_it_was_due_does_not_come() -> None:
+    delayed: Delayed[str] = Delayed()
+    delayed.add("work", "1", "old", due_at=10, expiry_s=5)
+    delayed.add("work", "2", "young", due_at=12, expiry_s=5)
+    (later,) = delayed.take_due(15)
+    assert (later.payload, later.expires_at) == ("young", 17)
+
+
+def test_only_so_many_wait_for_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raceway.layers.queues.DELAYED", 2)
+    delayed: Delayed[int] = Delayed()
+    assert [delayed.add("work", str(n), n, 10, 60) for n in range(3)] == [True, True, False]
+    delayed.cancel("work", "0")
+    assert delayed.add("work", "3", 3, 10, 60)
+
+
+def test_cancelled_ones_leave_nothing_behind() -> None:
+    delayed: Delayed[int] = Delayed()
+    for number in range(1000):
+        delayed.add("work", str(number), number, 10, 60)
+    for number in range(999):
+        delayed.cancel("work", str(number))
+    assert len(delayed._order) <= 2
+    delayed.clear()
+    assert (len(delayed), delayed.deadline, delayed.take_due(99)) == (0, None, [])

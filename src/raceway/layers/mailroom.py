@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -10,9 +11,9 @@ from contextlib import suppress
 from typing import Any
 
 from raceway import clock as raceway_clock
-from raceway.errors import ChannelFull
+from raceway.errors import ChannelFull, LayerUnavailable
 from raceway.layers.front import ChannelLayer, LoopPart, running_loop
-from raceway.layers.queues import Queues, Waiting
+from raceway.layers.queues import DELAYED, NO_CAPACITY, Delayed, Later, Queues, Waiting
 from raceway.layers.spec import as_event, decode_event, encode_event, non_local_name, require_channel_name
 from raceway.layers.statistics import Rate, Statistics
 from raceway.registry import Close, Deliver, Gap, Message, Push
@@ -31,6 +32,9 @@ class QueueLayer(ChannelLayer):
         self._clock = clock
         self._lock = threading.Lock()
         self._queues = Queues(clock())
+        self._delayed: Delayed[Message] = Delayed()
+        self._timers: dict[asyncio.AbstractEventLoop, float] = {}
+        """When each loop looks for what is due next; entries belong to their loop's thread."""
         self._sent_count = 0
         self._rates = Rate(clock()), Rate(clock())
 
@@ -40,6 +44,67 @@ class QueueLayer(ChannelLayer):
         while not self.deliver_here(channel, message):
             if self._put(channel, as_event(message)):
                 return
+
+    # Delay: a message waits in this process, and ends with it
+
+    def _send_later(self, channel: str, message: Message, delay_s: float, token: str) -> None:
+        """Send in ``delay_s`` seconds. Raises ``LayerUnavailable`` if too many messages wait for their time."""
+        with self._lock:
+            if not self._delayed.add(channel, token, message, self._clock() + delay_s, self.expiry):
+                raise LayerUnavailable(
+                    f"{DELAYED} delayed messages wait in this process already; this one was not sent."
+                )
+        self._set_timers()
+
+    def _cancel_later(self, channel: str, token: str) -> bool:
+        self._send_due()
+        with self._lock:
+            return self._delayed.cancel(channel, token)
+
+    def _send_due(self) -> None:
+        """Send what is due; whoever comes by does it, as a timer may have gone with its loop."""
+        if not self._delayed:
+            return
+        with self._lock:
+            due = self._delayed.take_due(self._clock())
+        for later in due:
+            with suppress(ChannelFull):  # of an open channel, which counts it
+                while not self.deliver_here(later.channel, later.payload):
+                    if self._put_due(later):
+                        break
+        self._set_timers()
+
+    def _put_due(self, later: Later[Message]) -> bool:
+        """``_put`` for what has been accepted already."""
+        with self._lock:
+            if self._part_of(later.channel) is not None:
+                return False
+            encoded = as_event(later.payload)
+            self._queues.put(later.channel, encoded, self._clock(), later.expires_at, NO_CAPACITY)
+            self._wake(later.channel)
+            return True
+
+    def _set_timers(self) -> None:
+        """Have every loop look for what is due when it is: any of them may end before."""
+        if self._delayed:
+            for part in self._live_parts():
+                part.call(self._set_timer, part.loop)
+
+    def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            deadline = self._delayed.deadline
+        if deadline is not None and deadline < self._timers.get(loop, math.inf):
+            self._timers[loop] = deadline
+            loop.call_later(max(0.0, deadline - self._clock()), self._timer_is_up, loop, deadline)
+
+    def _timer_is_up(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
+        if self._timers.get(loop) == at:
+            del self._timers[loop]
+        self._send_due()
+
+    def _forget_part(self, loop: asyncio.AbstractEventLoop) -> None:
+        super()._forget_part(loop)
+        self._timers.pop(loop, None)
 
     # Receiving
 
@@ -57,9 +122,11 @@ class QueueLayer(ChannelLayer):
         for encoded in waiting:
             with suppress(ChannelFull):
                 self.deliver_here(channel, encoded)
+        self._send_due()
 
     async def take(self, channel: str) -> bytes:
         part = self._part_here()
+        self._send_due()
         while True:
             with self._lock:
                 waiting = self._queues.pop(channel, self._clock())
@@ -78,10 +145,12 @@ class QueueLayer(ChannelLayer):
     def clear(self) -> None:
         with self._lock:
             self._queues.clear()
+            self._delayed.clear()
 
     # Statistics
 
     async def global_statistics(self) -> Statistics:
+        self._send_due()
         with self._lock:
             now = self._clock()
             return {
@@ -94,6 +163,7 @@ class QueueLayer(ChannelLayer):
 
     async def channel_statistics(self, channel: str) -> Statistics:
         require_channel_name(channel)
+        self._send_due()
         with self._lock:
             return self._queues.figures(channel, self._clock())
 

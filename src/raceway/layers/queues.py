@@ -1,17 +1,29 @@
-"""What waits in channels that nobody has opened, and the named channels of groups: values, without a clock or locks."""
+"""What waits in channels that nobody has opened, what waits for its time, and the named channels of groups: values,
+without a clock or locks.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict, deque
 from collections.abc import Iterable
+from heapq import heapify, heappop, heappush
 from itertools import takewhile
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from raceway.layers.spec import non_local_name
 from raceway.layers.statistics import Rate, Statistics
 
 SWEPT: Final = 2
 """Queues and groups that each new entry looks at, for what has expired: more than it can leave behind."""
+
+DELAYED: Final = 100_000
+"""Messages that may wait for their time in one process, or in one broker; more are refused."""
+
+NO_CAPACITY: Final = sys.maxsize
+"""What has been accepted already is not refused when its time has come."""
+
+Payload = TypeVar("Payload")
 
 
 class Waiting(NamedTuple):
@@ -32,12 +44,22 @@ def is_put_back(waiting: Waiting) -> bool:
 class Queue:
     """What waits in one channel, and what has been counted since the queue was made."""
 
-    __slots__ = ("full_count", "kept_s", "kept_until", "made_at", "messages", "rates", "sent_count")
+    __slots__ = (
+        "full_count",
+        "kept_s",
+        "kept_until",
+        "lost_count",
+        "made_at",
+        "messages",
+        "rates",
+        "sent_count",
+    )
 
     def __init__(self, now: float) -> None:
         self.messages: deque[Waiting] = deque()
         self.sent_count = 0
         self.full_count = 0
+        self.lost_count = 0
         self.rates: tuple[Rate, Rate] | None = None
         self.made_at = self.kept_until = now
         self.kept_s = 0.0
@@ -63,6 +85,7 @@ class Queues:
         self._first_number = 0
         self._sent_count = 0
         self._full_count = 0
+        self._lost_count = 0
         self._rates = Rate(now), Rate(now)
 
     def __len__(self) -> int:
@@ -134,6 +157,15 @@ class Queues:
             taken.append(waiting.encoded)
         return taken
 
+    def lose(self, channel: str, now: float, kept_s: float) -> None:
+        """Count a message that was taken, and went with whoever had it; for ``kept_s`` under its channel too."""
+        queue = self._fresh(channel, now)
+        if queue is None:
+            queue = self._queues[channel] = Queue(now)
+        queue.use(now, max(kept_s, queue.kept_s))
+        queue.lost_count += 1
+        self._lost_count += 1
+
     def channels(self, prefix: str) -> set[str]:
         """The channels that begin with ``prefix!`` and in which something waits."""
         return set(self._arrivals.get(prefix, {}).values())
@@ -147,13 +179,14 @@ class Queues:
         if channel is None:
             for name in list(self._queues):
                 self._fresh(name, now)
-            return _figures(now, self._sent_count, self._full_count, self._rates, self._queues.values())
+            counts = self._sent_count, self._full_count, self._lost_count
+            return _figures(now, counts, self._rates, self._queues.values())
         queue = self._fresh(channel, now)
         if queue is None:
-            return _figures(now, 0, 0, (Rate(now), Rate(now)), ())
+            return _figures(now, (0, 0, 0), (Rate(now), Rate(now)), ())
         if queue.rates is None:  # few are asked for
             queue.rates = Rate(queue.made_at), Rate(queue.made_at)
-        return _figures(now, queue.sent_count, queue.full_count, queue.rates, (queue,))
+        return _figures(now, (queue.sent_count, queue.full_count, queue.lost_count), queue.rates, (queue,))
 
     def _pop_from(self, channel: str, now: float) -> Waiting | None:
         queue = self._fresh(channel, now)
@@ -197,6 +230,82 @@ class Queues:
             channel = next(iter(self._queues))
             self._queues.move_to_end(channel)
             self._fresh(channel, now)
+
+
+class Later(NamedTuple, Generic[Payload]):
+    """A message that waits for its time; times are seconds."""
+
+    number: int
+    channel: str
+    payload: Payload
+    due_at: float
+    expiry_s: float
+    """How long it waits in its channel once it is due."""
+
+    @property
+    def expires_at(self) -> float:
+        return self.due_at + self.expiry_s
+
+
+class Delayed(Generic[Payload]):
+    """Messages that are sent when their time has come: the first to be due first, then the first that came."""
+
+    def __init__(self) -> None:
+        self._messages: dict[tuple[str, str], Later[Payload]] = {}
+        """By channel and token."""
+        self._order: list[tuple[float, int, tuple[str, str]]] = []
+        """A heap; what has been cancelled is in it still."""
+        self._last_number = 0
+
+    def __len__(self) -> int:
+        """Messages that wait."""
+        return len(self._messages)
+
+    @property
+    def deadline(self) -> float | None:
+        """When the next is due."""
+        order = self._order
+        while order and not self._waits(order[0]):
+            heappop(order)
+        return order[0][0] if order else None
+
+    def add(self, channel: str, token: str, payload: Payload, due_at: float, expiry_s: float) -> bool:
+        """Let a message wait until ``due_at``; ``False`` if ``DELAYED`` of them wait already.
+
+        ``token`` is one that no other message to ``channel`` has.
+        """
+        if len(self._messages) >= DELAYED:
+            return False
+        self._last_number += 1
+        self._messages[channel, token] = Later(self._last_number, channel, payload, due_at, expiry_s)
+        heappush(self._order, (due_at, self._last_number, (channel, token)))
+        return True
+
+    def cancel(self, channel: str, token: str) -> bool:
+        """Forget a message; ``False`` if its time has come already."""
+        if self._messages.pop((channel, token), None) is None:
+            return False
+        if len(self._order) > 2 * len(self._messages):
+            self._order = [entry for entry in self._order if self._waits(entry)]
+            heapify(self._order)
+        return True
+
+    def take_due(self, now: float) -> list[Later[Payload]]:
+        """Those whose time has come, in their order; without those that have even expired since."""
+        due = []
+        while self._order and self._order[0][0] <= now:
+            entry = heappop(self._order)
+            if self._waits(entry):
+                due.append(self._messages.pop(entry[2]))
+        return [later for later in due if later.expires_at > now]
+
+    def clear(self) -> None:
+        self._messages.clear()
+        self._order.clear()
+
+    def _waits(self, entry: tuple[float, int, tuple[str, str]]) -> bool:
+        later = self._messages.get(entry[2])
+        return later is not None and later.number == entry[1]
 
 
 class NamedMembers:
@@ -244,7 +353,7 @@ class NamedMembers:
 
 
 def _figures(
-    now: float, sent_count: int, full_count: int, rates: tuple[Rate, Rate], queues: Iterable[Queue]
+    now: float, counts: tuple[int, int, int], rates: tuple[Rate, Rate], queues: Iterable[Queue]
 ) -> Statistics:
     pending = 0
     oldest = now
@@ -252,6 +361,7 @@ def _figures(
         if queue.messages:
             pending += len(queue.messages)
             oldest = min(oldest, queue.messages[0].since)
+    sent_count, full_count, lost_count = counts
     sent_rate, full_rate = rates
     return {
         "messages_count": sent_count,
@@ -260,5 +370,5 @@ def _figures(
         "messages_max_age": now - oldest,
         "channel_full_count": full_count,
         "channel_full_count_per_second": full_rate.per_second(now, full_count),
-        "messages_lost_count": 0,
+        "messages_lost_count": lost_count,
     }
