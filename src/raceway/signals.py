@@ -10,7 +10,8 @@ message_dropped: Final = Signal()
 """An event for a connection found its mailbox full and was dropped where the mailbox is.
 
 ``sender`` is the consumer class, ``channel`` the channel's name, ``capacity`` how many messages waited. Receivers run
-in the event loop's thread: they must not wait.
+in the event loop's thread: they must not wait. A layer with ``drop_share`` sends it for each message that it loses on
+purpose: ``sender`` is the layer's class, ``channel`` the channel's or group's name, ``capacity`` is ``None``.
 """
 
 presence_joined: Final = Signal()

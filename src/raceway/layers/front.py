@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias, TypeVar
 from raceway.done import DONE
 from raceway.errors import ChannelFull, ConfigurationError, MessageTooLarge
 from raceway.layers.handover import handover_of
+from raceway.layers.resilience import drop_some, require_share
 from raceway.layers.spec import (
     as_event,
     decode_event,
@@ -92,7 +93,8 @@ class ChannelLayer(ABC):
     expression; the first that matches counts), each for ``expiry`` seconds. A connection's channel has its
     capacity for itself. A message larger than ``max_message_bytes`` raises ``MessageTooLarge``. A named channel
     is a member of a group until ``group_expiry`` seconds after it was last added; a connection is one until it
-    leaves or ends. The loop's part is made on first use. Raises ``ConfigurationError`` for an impossible number.
+    leaves or ends. ``drop_share`` of all messages, 0.1 for one in ten, is lost on purpose, to test an application.
+    The loop's part is made on first use. Raises ``ConfigurationError`` for an impossible number.
     """
 
     extensions: list[str] = ["groups", "flush"]
@@ -108,6 +110,7 @@ class ChannelLayer(ABC):
         capacity: int = 100,
         channel_capacity: ChannelCapacity | None = None,
         max_message_bytes: int = 2 * 1024 * 1024,
+        drop_share: float = 0,
     ) -> None:
         self.expiry = positive("expiry", expiry)
         self.group_expiry = positive("group_expiry", group_expiry)
@@ -120,10 +123,14 @@ class ChannelLayer(ABC):
         self._full_count = 0  # but for what the registries have counted
         self.gap_count = 0
         """Stretches in which this process may have missed messages."""
+        self.dropped_count = 0
+        """Messages of this process that were lost on purpose."""
         self.presence_changed: PresenceChanged | None = None
         """Called in a loop's thread for each person who has joined or left, in one process of all."""
         self._process = secrets.token_hex(8)
         self._numbers = count(1)
+        if require_share(drop_share):
+            drop_some(self, drop_share)
 
     # The channel layer specification
 

@@ -12,8 +12,8 @@ from raceway.layers.memory import MemoryLayer
 from raceway.testing.database import see_commits
 from raceway.testing.thread import is_loop_running, loop_thread
 
-FRONT_OPTIONS = frozenset(signature(ChannelLayer).parameters)
-"""What every layer can be told, so also the one that takes its place."""
+FRONT_OPTIONS = frozenset(signature(ChannelLayer).parameters) - {"drop_share"}
+"""What every layer can be told, so also the one that takes its place; but tests are not to fail now and then."""
 
 
 @contextmanager
