@@ -13,7 +13,7 @@ A *place* is what plays one part: a single server, the master that Sentinel name
 connection belongs to a place, and asks at each connect which server that is (``locating``).
 
 What has to be asked of servers is a generator that yields ``Ask`` and is sent the reply, or thrown what went wrong;
-``raceway.layers.redis.asking`` has who asks in a loop and who asks in a thread.
+``raceway.layers.redis.connection`` has who asks, and ``raceway.layers.redis.routes`` what acts on it.
 """
 
 from __future__ import annotations
@@ -51,6 +51,15 @@ class Refusal(Exception):
     """A server answered a question with an error."""
 
 
+class Redirection(NamedTuple):
+    """A node of a Cluster did nothing, because of where the slot is."""
+
+    node: Address | None
+    """Who serves it; ``None``: nobody for the moment, try again."""
+    is_for_once: bool
+    """The slot is on its way there: only this command, after ``ASKING``."""
+
+
 Asking = Generator[Ask, Any, T]
 """Asks servers and returns what it found out. It is thrown ``Refusal``, and ``OSError`` of who cannot be reached."""
 
@@ -72,7 +81,9 @@ class Topology:
 
     def place_of(self, tag: str) -> Place | None:
         """Where a tag is; ``None``: in a Cluster that does not say, or has not been asked yet (``mapping``)."""
-        slot = slot_of(tag)
+        return self.place_of_slot(slot_of(tag))
+
+    def place_of_slot(self, slot: int) -> Place | None:
         shard = self._shard_of_slot[slot]
         if not self.is_cluster(shard):
             return Place(shard)
@@ -229,3 +240,15 @@ def require_sharded_publishing(info: Any, server: Server) -> None:
 def text_of(reply: Any) -> str:
     """A string in a reply, which nobody has decoded yet; a null is empty."""
     return reply.decode() if isinstance(reply, bytes) else "" if reply is None else str(reply)
+
+
+def redirection(error: str, asked_host: str) -> Redirection | None:
+    """What the text of an error reply says about where a slot is (Redis Cluster specification, "Redirection and
+    resharding"); ``None`` for any other error."""
+    code, _, rest = error.partition(" ")
+    if code in ("TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "LOADING"):
+        return Redirection(None, False)
+    if code not in ("MOVED", "ASK"):
+        return None
+    host, _, port = rest.partition(" ")[2].rpartition(":")
+    return Redirection((host or asked_host, int(port)), code == "ASK")
