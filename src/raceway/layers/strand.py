@@ -113,7 +113,7 @@ class Outcome:
 
     __slots__ = ("_future", "_is_awaited", "_what")
 
-    def __init__(self, future: asyncio.Future[None], what: str) -> None:
+    def __init__(self, future: asyncio.Future[Any], what: str) -> None:
         self._future = future
         self._what = what
         self._is_awaited = False
@@ -123,7 +123,7 @@ class Outcome:
         self._is_awaited = True
         return self._future.__await__()
 
-    def _report(self, future: asyncio.Future[None]) -> None:
+    def _report(self, future: asyncio.Future[Any]) -> None:
         if not future.cancelled() and (error := future.exception()) and not self._is_awaited:
             logger.error("%s failed.", self._what, exc_info=error)
 
