@@ -134,10 +134,10 @@ async def test_channel_sends_later_and_takes_back() -> None:
         assert kept != taken_back
         assert work.send({"n": 0}) is None
         assert await work.acancel(taken_back)
-        assert not work.cancel(taken_back)
+        assert not await asyncio.to_thread(work.cancel, taken_back)
         assert await layer.receive("work") == {"n": 0}
         await clock.advance(10)
-        assert not work.cancel(kept)
+        assert not await work.acancel(kept)
         assert await layer.receive("work") == {"n": 1}
         assert (await layer.global_statistics())["messages_pending"] == 0
 
@@ -146,3 +146,8 @@ async def test_channel_sends_later_and_takes_back() -> None:
 def test_a_delay_is_a_number_of_seconds(delay: object) -> None:
     with pytest.raises(ValueError, match="delay is a number of seconds, 0 or more"):
         Channel("work").send({}, delay=delay)  # type: ignore[arg-type]
+
+
+async def test_cancel_is_for_threads_without_an_event_loop() -> None:
+    with pytest.raises(RuntimeError, match=r"await acancel\(\) instead"):
+        Channel("work").cancel("t")

@@ -9,7 +9,7 @@ from typing import Any
 
 from raceway.database import after_commit
 from raceway.layers.configured import channel_layers
-from raceway.layers.front import ChannelLayer
+from raceway.layers.front import ChannelLayer, require_no_loop
 from raceway.layers.spec import as_client_message, require_channel_name
 from raceway.registry import Message
 
@@ -63,6 +63,7 @@ class Channel:
 
     def cancel(self, token: str) -> bool:
         """Take back a delayed message, at once; ``False`` if its time has come already."""
+        require_no_loop("acancel()")
         return channel_layers[self.alias].cancel_from_thread(self.name, token)
 
     async def acancel(self, token: str) -> bool:

@@ -6,7 +6,7 @@ import socket
 from itertools import count
 from pathlib import Path
 
-from raceway.layers.local.broker import Broker, Drop, Effect
+from raceway.layers.local.broker import Broker, Drop, Effect, Lost
 from raceway.layers.local.wire import (
     FrameReader,
     FromBroker,
@@ -31,6 +31,7 @@ class House:
         self.broker = Broker("broker", LEASE_S, now)
         self.said: dict[int, list[FromBroker]] = {}
         self.dropped: dict[int, str] = {}
+        self.lost: list[Lost] = []
         self._numbers = count(1)
 
     def member(self, process: str = A, *, resumed: bool = False) -> int:
@@ -83,6 +84,8 @@ class House:
         for number, effect in effects:
             if isinstance(effect, Drop):
                 self.dropped[number] = effect.why
+            elif isinstance(effect, Lost):
+                self.lost.append(effect)
             elif number not in self.dropped:
                 (body,) = FrameReader().feed(effect)
                 self.said[number].append(decode_from_broker(body))

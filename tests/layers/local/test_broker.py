@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from raceway.layers.local.broker import ASK_S, SETTLE_S, UNSETTLED_BYTES
+from raceway.layers.local.broker import ASK_S, SETTLE_S, UNSETTLED_BYTES, Lost
 from raceway.layers.local.wire import (
+    VERSION,
     AddNamed,
     Answer,
     Asked,
     Cancel,
+    CancelLater,
     Changed,
     Count,
     Deliver,
     DiscardNamed,
+    Done,
     Enter,
     Exit,
     Figures,
@@ -31,6 +34,7 @@ from raceway.layers.local.wire import (
     Roll,
     RollCount,
     Send,
+    SendLater,
     Subscribe,
     Take,
     Taken,
@@ -76,8 +80,8 @@ def test_a_member_says_hello_once(house: House) -> None:
 
 def test_a_member_of_another_version_is_dropped_with_the_mend(house: House) -> None:
     number = house.connect()
-    house.say(number, Hello(A, version=2))
-    assert "version 2" in house.dropped[number]
+    house.say(number, Hello(A, version=VERSION + 1))
+    assert f"version {VERSION + 1}" in house.dropped[number]
     assert "same version of Raceway" in house.dropped[number]
 
 
@@ -688,3 +692,126 @@ def test_a_first_broker_waits_for_nobody_and_who_has_gone_is_not_joined(house: H
     b = house.member(B, resumed=True)
     house.say(b, Own())
     assert house.hear(b) == []
+
+
+# In the hands of members
+
+
+def test_what_a_member_had_in_its_hands_when_it_ended_is_counted_as_lost(house: House) -> None:
+    a, b = house.member(A), house.member(B)
+    house.say(a, Take(1, "work", True), Take(2, "work", True), Take(3, "work", True), Take(4, "work"))
+    house.say(b, *(send("work") for _ in range(4)))
+    first, second, *_ = house.hear(a)
+    assert isinstance(first, Taken)
+    assert isinstance(second, Taken)
+    house.say(a, Done(first.n))
+    house.leave(a)
+    assert house.lost == [Lost("work", 2)]
+    house.say(b, Figures(1, "work"), Figures(2, None), Figures(3, "other"))
+    assert [answer.value["messages_lost_count"] for answer in house.hear(b)] == [2, 2, 0]
+    house.advance(61, b)
+    house.say(b, Figures(4, "work"), Figures(5, None))
+    assert [answer.value["messages_lost_count"] for answer in house.hear(b)] == [0, 2]
+
+
+def test_what_was_given_back_is_in_nobodys_hands(house: House) -> None:
+    a, b = house.member(A), house.member(B)
+    house.say(a, Take(1, "work", True), Take(2, "work", True))
+    house.say(b, send("work"))
+    (taken,) = house.hear(a)
+    house.say(a, Cancel(2), Cancel(1), GiveBack("work", taken.message, taken.expires_at, taken.n))
+    house.leave(a)
+    assert house.lost == []
+    house.say(b, Take(1, "work"))
+    assert house.hear(b) == [Taken(1, "work", b"m", taken.expires_at)]
+
+
+def test_a_take_that_was_cancelled_holds_nothing(house: House) -> None:
+    a, b = house.member(A), house.member(B)
+    house.say(a, Take(1, "work", True), Cancel(1), Take(1, "work"), Done(7))
+    house.say(b, send("work"))
+    house.leave(a)
+    assert house.lost == []
+
+
+# Later
+
+
+def test_a_message_is_sent_when_its_time_has_come(house: House) -> None:
+    a, b = house.member(A), house.member(B)
+    house.say(
+        a, SendLater(1, "work", b"late", 60.0, 30.0, "t"), SendLater(2, "work", b"soon", 60.0, 10.0, "u")
+    )
+    assert house.hear(a) == [Answer(1, None), Answer(2, None)]
+    house.say(b, Take(1, "work"), Take(2, "work"))
+    house.advance(9, b)
+    assert house.hear(b) == []
+    house.advance(1, b)
+    assert house.hear(b) == [Taken(1, "work", b"soon", house.now + 60)]
+    house.leave(a)
+    house.advance(20, b)
+    assert house.hear(b) == [Taken(2, "work", b"late", house.now + 60)]
+
+
+def test_it_waits_in_its_channel_however_full_that_is_and_also_when_nobody_is_there(house: House) -> None:
+    a = house.member(A)
+    house.say(a, send("work", n=1, capacity=1), SendLater(2, "work", b"late", 60.0, 10.0, "t"))
+    house.leave(a)
+    assert house.broker.waiting_count(house.now) == 2
+    house.advance(30)
+    b = house.member(B)
+    house.say(b, Take(1, "work"), Take(2, "work"))
+    assert [frame.message for frame in house.hear(b)] == [b"m", b"late"]
+
+
+def test_it_expires_from_when_it_was_due(house: House) -> None:
+    a = house.member(A)
+    house.say(a, SendLater(1, "work", b"late", 5.0, 100.0, "t"))
+    house.leave(a)
+    house.advance(106)
+    assert house.broker.waiting_count(house.now) == 0
+
+
+def test_it_goes_to_who_owns_or_listens(house: House) -> None:
+    a, b = house.member(A), house.member(B)
+    house.say(b, Own(), Listen(0, "work"))
+    house.say(
+        a, SendLater(0, f"x.{B}!1", b"own", 60.0, 1.0, "t"), SendLater(0, "work", b"heard", 60.0, 1.0, "t")
+    )
+    house.advance(1)
+    assert house.hear(b) == [Deliver(f"x.{B}!1", b"own"), Deliver("work", b"heard")]
+
+
+def test_it_can_be_cancelled_by_anybody_until_it_is_due(house: House) -> None:
+    a, b = house.member(A), house.member(B)
+    house.say(
+        a, SendLater(0, "work", b"late", 60.0, 10.0, "t"), SendLater(0, "work", b"late", 60.0, 10.0, "u")
+    )
+    house.say(b, CancelLater(1, "work", "t"), CancelLater(2, "work", "t"), CancelLater(3, "play", "u"))
+    assert house.hear(b) == [Answer(1, True), Answer(2, False), Answer(3, False)]
+    house.stall(10)
+    house.say(b, CancelLater(4, "work", "u"))
+    assert house.hear(b) == [Answer(4, False)]
+    assert house.broker.waiting_count(house.now) == 1
+
+
+def test_too_many_are_refused_and_a_flush_forgets_them(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raceway.layers.queues.DELAYED", 1)
+    a = house.member(A)
+    house.say(a, SendLater(1, "work", b"m", 60.0, 10.0, "t"), SendLater(2, "work", b"m", 60.0, 10.0, "u"))
+    _, refused = house.hear(a)
+    assert isinstance(refused, Refused)
+    assert "delayed messages wait already" in refused.why
+    house.say(a, Flush(3))
+    assert house.broker.waiting_count(house.now) == 0
+
+
+def test_what_is_due_waits_for_owners_that_had_another_broker(house: House) -> None:
+    a = house.member(A, resumed=True)
+    house.say(a, SendLater(0, f"x.{B}!1", b"late", 60.0, SETTLE_S / 2, "t"))
+    house.advance(SETTLE_S * 0.75)
+    b = house.member(B, resumed=True)
+    house.say(b, Own())
+    assert house.hear(b) == []
+    house.advance(SETTLE_S)
+    assert house.hear(b) == [Deliver(f"x.{B}!1", b"late")]

@@ -6,7 +6,7 @@ from collections import deque
 from itertools import count
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -14,8 +14,10 @@ from raceway.layers.local.broker import Broker
 from raceway.layers.local.wire import (
     Asked,
     Cancel,
+    CancelLater,
     Count,
     Deliver,
+    Done,
     Enter,
     Exit,
     Flush,
@@ -29,6 +31,7 @@ from raceway.layers.local.wire import (
     Reply,
     Roll,
     Send,
+    SendLater,
     Subscribe,
     Take,
     Taken,
@@ -58,6 +61,7 @@ moves = st.lists(
                     "cancel",
                     "give back",
                     "give back",
+                    "done",
                     "listen",
                     "unlisten",
                 ),
@@ -83,6 +87,10 @@ class Play:
         self.taken: dict[int, list[Taken]] = {}
         self.waiting: dict[str, deque[bytes]] = {channel: deque() for channel in CHANNELS}
         self.given_back: set[bytes] = set()
+        self.wants_hold: set[tuple[int, int]] = set()
+        self.held: set[tuple[int, int]] = set()
+        """What is in the hands of members, by member and take."""
+        self.lost = 0
         self.numbers = count(1)
         for process in range(3):
             self.move("come", 0, process)
@@ -105,6 +113,8 @@ class Play:
             self.listening = {one for one in self.listening if one[0] != member}
             self.taking = {one: listened for one, listened in self.taking.items() if one[0] != member}
             self.taken.pop(member, None)
+            self.lost += sum(holder == member for holder, _ in self.held)
+            self.held = {one for one in self.held if one[0] != member}
         elif what == "subscribe":
             self.subscribed.add((member, group))
             say(member, Subscribe(0, [group]))
@@ -119,7 +129,10 @@ class Play:
         elif what == "take":
             listened = LISTENED[which % len(LISTENED)]
             self.taking[member, number] = listened
-            say(member, Take(number, listened))
+            hold = which % 2 == 0
+            if hold:
+                self.wants_hold.add((member, number))
+            say(member, Take(number, listened, hold))
         elif what == "cancel" and self.taking:
             member, number = list(self.taking)[which % len(self.taking)]
             del self.taking[member, number]
@@ -129,7 +142,12 @@ class Play:
             waiting = self.waiting[back.channel]
             waiting.insert(sum(one in self.given_back for one in waiting), back.message)
             self.given_back.add(back.message)
-            say(member, GiveBack(back.channel, back.message, back.expires_at))
+            self.held.discard((member, back.n))
+            say(member, GiveBack(back.channel, back.message, back.expires_at, back.n))
+        elif what == "done" and self.taken.get(member):
+            used = self.taken[member].pop(which % len(self.taken[member]))
+            self.held.discard((member, used.n))
+            say(member, Done(used.n))
         elif what == "listen":
             self.listening.add((member, channel))
             say(member, Listen(0, channel))
@@ -153,12 +171,14 @@ class Play:
                 if isinstance(told, Taken):
                     assert self.taking.pop((member, told.n)) in (told.channel, non_local_name(told.channel))
                     self.taken.setdefault(member, []).append(told)
+                    self.held |= self.wants_hold & {(member, told.n)}
                 else:
                     assert (member, told.channel) in self.listening
         wanted = {*self.taking.values(), *(channel for _, channel in self.listening)}
         for channel, messages in self.waiting.items():
             assert not messages or wanted.isdisjoint({channel, non_local_name(channel)})
         assert self.house.dropped == {}
+        assert sum(lost.number for lost in self.house.lost) == self.lost
         members = self.house.broker._members.values()
         assert {(member.id, n): name for member in members for n, name in member.takes.items()} == self.taking
         assert {(member.id, name) for member in members for name in member.groups} == self.subscribed
@@ -196,7 +216,8 @@ held = st.one_of(
     st.just(Own()),
     st.builds(Subscribe, st.integers(0, 3), st.lists(st.sampled_from(GROUPS))),
     st.builds(Unsubscribe, st.lists(st.sampled_from(GROUPS))),
-    st.builds(Take, st.integers(100, 10**9), st.sampled_from(LISTENED)),
+    st.builds(Take, st.integers(100, 10**9), st.sampled_from(LISTENED), st.booleans()),
+    st.builds(Done, st.integers(100, 130)),
     st.builds(Listen, st.integers(0, 3), st.sampled_from(CHANNELS)),
     st.builds(Unlisten, st.sampled_from(CHANNELS)),
     st.builds(Count, st.integers(0, 3), st.sampled_from(GROUPS)),
@@ -230,7 +251,7 @@ def test_of_a_dead_member_nothing_is_left(said: list[tuple[bool, FromMember]], e
         live = house.member(B)
         for number, (is_live, frame) in enumerate(said, 100):
             if isinstance(frame, Take):
-                frame = Take(number, frame.channel)
+                frame = replace(frame, n=number)
             elif isinstance(frame, Enter | Exit) and not is_live:
                 frame = replace(frame, channel=f"of.the.dead.{frame.channel}")
             if is_live:
@@ -281,8 +302,25 @@ def state(value: Any, seen: dict[int, int]) -> object:
     }
 
 
+later = st.one_of(
+    st.builds(
+        SendLater,
+        st.integers(0, 3),
+        st.sampled_from(CHANNELS),
+        st.just(b"m"),
+        st.just(60.0),
+        st.sampled_from([0.5, 1.0, 20.0]),
+        st.sampled_from("tuv"),
+    ),
+    st.builds(CancelLater, st.integers(0, 3), st.sampled_from(CHANNELS), st.sampled_from("tuv")),
+)
+
+
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 1), held | st.just(None)), max_size=30))
+@given(st.lists(st.tuples(st.integers(0, 1), held | later | st.just(None)), max_size=30))
+@example(
+    [(0, Enter(0, "g", "leela", "c!1", {}, 0.0)), (0, None), (0, Take(100, "work")), (0, Take(100, "work"))]
+)
 def test_a_broker_never_wakes_for_nothing(said: list[tuple[int, FromMember | None]]) -> None:
     """``House.advance`` asserts that each deadline lies ahead, and goes by."""
     house = House()

@@ -290,7 +290,7 @@ async def test_a_message_for_who_was_cancelled_this_very_moment_is_given_back(li
     taken.cancel()  # whose task has not run yet, and so has not said Cancel
     connection.sendall(encode(Taken(n, "work", b"e", 9.0)))
     *_, last = await asyncio.to_thread(frames, connection, 3)
-    assert last == GiveBack("work", b"e", 9.0)
+    assert last == GiveBack("work", b"e", 9.0, n)
 
 
 async def test_a_message_that_cannot_be_handed_over_does_not_take_the_next_with_it(

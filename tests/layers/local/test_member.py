@@ -322,7 +322,7 @@ def test_a_cancelled_take_gives_back_what_was_on_its_way() -> None:
     member.cancel(take)
     assert member.take_said() == [Take(take, "work"), Cancel(take)]
     assert member.answer(Taken(take, "work", b"e", 9.0)) == []
-    assert member.take_said() == [GiveBack("work", b"e", 9.0)]
+    assert member.take_said() == [GiveBack("work", b"e", 9.0, take)]
 
 
 @pytest.mark.parametrize("listened", ["p!1", "p!"])
@@ -335,7 +335,7 @@ def test_what_comes_for_a_cancelled_take_is_for_who_waits_here_for_the_same(list
     assert member.answer(first) == [Settled(listened, first)]
     assert member.take_said() == [Cancel(takes[2])]
     assert member.answer(second) == []
-    assert member.take_said() == [GiveBack("p!1", b"2", 9.0)]
+    assert member.take_said() == [GiveBack("p!1", b"2", 9.0, takes[2])]
 
 
 def test_a_take_that_nobody_has_heard_needs_no_cancel() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
@@ -15,10 +15,12 @@ from raceway.layers.local.wire import (
     Beat,
     BrokenFrame,
     Cancel,
+    CancelLater,
     Changed,
     Count,
     Deliver,
     DiscardNamed,
+    Done,
     Enter,
     Exit,
     Figures,
@@ -36,6 +38,7 @@ from raceway.layers.local.wire import (
     Roll,
     RollCount,
     Send,
+    SendLater,
     Subscribe,
     Take,
     Taken,
@@ -45,7 +48,7 @@ from raceway.layers.local.wire import (
     decode_from_member,
     encode,
 )
-from raceway.layers.queues import NamedMembers, Queues
+from raceway.layers.queues import DELAYED, NO_CAPACITY, Delayed, NamedMembers, Queues
 from raceway.layers.roster import Change, Roster, presence_group
 from raceway.layers.roster import Effect as RosterEffect
 from raceway.layers.spec import encode_event, non_local_name, pack, process_of
@@ -71,8 +74,15 @@ class Drop(NamedTuple):
     why: str
 
 
-Effect: TypeAlias = tuple[int, bytes | Drop]
-"""What to write to a member, or that it has to go."""
+class Lost(NamedTuple):
+    """A member has ended with so many messages of a channel in its hands."""
+
+    channel: str
+    number: int
+
+
+Effect: TypeAlias = tuple[int, bytes | Drop | Lost]
+"""What to write to a member, or that it has to go, or what went with it."""
 
 
 class Member:
@@ -84,11 +94,13 @@ class Member:
         "groups",
         "has_resumed",
         "heard_at",
+        "holds",
         "id",
         "listens",
         "must_beat",
         "process",
         "takes",
+        "wants_hold",
     )
 
     def __init__(self, member_id: int, now: float) -> None:
@@ -103,6 +115,10 @@ class Member:
         self.groups: set[str] = set()
         self.listens: set[str] = set()
         self.takes: dict[int, str] = {}
+        self.wants_hold: set[int] = set()
+        """Those of its takes whose message will be in its hands."""
+        self.holds: dict[int, tuple[str, float]] = {}
+        """By the number of its take, the channel of a message in its hands, and for how long its count is kept."""
         self.asks: set[int] = set()
         """The numbers of what it has asked others by way of the broker."""
         self.asked: set[int] = set()
@@ -144,6 +160,7 @@ class Broker:
         self._takers: dict[str, OrderedDict[tuple[int, int], Member]] = {}
         """By channel or ``prefix!``, and in it by member and number; the first is the next."""
         self._queues = Queues(now)
+        self._delayed: Delayed[bytes] = Delayed()
         self._named = NamedMembers()
         self._asks: OrderedDict[int, Ask] = OrderedDict()
         """The first to end comes first."""
@@ -163,8 +180,8 @@ class Broker:
         return len(self._members)
 
     def waiting_count(self, now: float) -> int:
-        """Messages that wait in channels, and are lost if the broker ends."""
-        return self._queues.figures(None, now)["messages_pending"]
+        """Messages that wait in channels, or for their time, and are lost if the broker ends."""
+        return self._queues.figures(None, now)["messages_pending"] + len(self._delayed)
 
     # Connections
 
@@ -209,6 +226,10 @@ class Broker:
             deadline = min(deadline, next(iter(self._asks.values())).deadline)
         if self._unsettled and deadline is not None:
             deadline = min(deadline, self._settled_at)
+        due_at = self._delayed.deadline
+        if due_at is not None:
+            due_at = max(due_at, self._admits_at)
+            deadline = due_at if deadline is None else min(deadline, due_at)
         return deadline
 
     def wake(self, now: float) -> list[Effect]:
@@ -217,6 +238,7 @@ class Broker:
             self._finish(next(iter(self._asks)))
         if now >= self._settled_at:
             self._settle(now)
+        self._send_due(now)
         if self._members and now >= self._look_at:
             self._look(now)
         self._tell(self._roster.wake(now))
@@ -265,6 +287,7 @@ class Broker:
             _discard(self._listeners, channel, member.id)
         for n, channel in member.takes.items():
             _discard(self._takers, channel, (member.id, n))
+        self._lose(member, now)
         _discard(self._owners, member.process, member.id)
         for number in member.asks:
             for other in self._asks.pop(number).waiting.values():
@@ -275,6 +298,7 @@ class Broker:
             if not ask.waiting:
                 self._finish(number)
         self._tell(self._roster.forget_owner(member.id, now))
+        self._tell(self._roster.wake(now))
 
     # Groups
 
@@ -352,6 +376,8 @@ class Broker:
         member.must_beat = True
         if frame.n in member.takes:
             raise BrokenFrame(f"it takes twice with the number {frame.n}")
+        if frame.hold:
+            member.wants_hold.add(frame.n)
         if not self._give(frame.channel, member, frame.n, now):
             member.takes[frame.n] = frame.channel
             self._takers.setdefault(frame.channel, OrderedDict())[member.id, frame.n] = member
@@ -359,9 +385,42 @@ class Broker:
     def _cancel(self, member: Member, frame: Cancel, now: float) -> None:
         channel = member.takes.pop(frame.take, None)
         if channel is not None:
+            member.wants_hold.discard(frame.take)
             _discard(self._takers, channel, (member.id, frame.take))
 
+    def _done(self, member: Member, frame: Done, now: float) -> None:
+        member.holds.pop(frame.take, None)  # else another broker has given it
+
+    def _lose(self, member: Member, now: float) -> None:
+        """What was in the hands of a member has gone with it."""
+        for channel, kept_s in member.holds.values():
+            self._queues.lose(channel, now, kept_s)
+        counts = Counter(channel for channel, _ in member.holds.values())
+        self._out.extend((member.id, Lost(channel, number)) for channel, number in counts.items())
+
+    def _send_later(self, member: Member, frame: SendLater, now: float) -> None:
+        due_at = now + frame.delay_s
+        if self._delayed.add(frame.channel, frame.token, frame.message, due_at, frame.expiry_s):
+            self._answer(member, frame.n, None)
+        else:
+            self._say(member, Refused(frame.n, f"{DELAYED} delayed messages wait already"))
+
+    def _cancel_later(self, member: Member, frame: CancelLater, now: float) -> None:
+        self._send_due(now)
+        self._answer(member, frame.n, self._delayed.cancel(frame.channel, frame.token))
+
+    @property
+    def _admits_at(self) -> float:
+        """When what is due may be sent: not before those that had another broker have found this one."""
+        return self._settled_at if self._has_resumed else 0.0
+
+    def _send_due(self, now: float) -> None:
+        if now >= self._admits_at:
+            for later in self._delayed.take_due(now):
+                self._hand(later.channel, later.payload, later.expires_at - now, NO_CAPACITY, now)
+
     def _give_back(self, member: Member, frame: GiveBack, now: float) -> None:
+        member.holds.pop(frame.take, None)
         channel, message, expires_at = frame.channel, frame.message, frame.expires_at
         if expires_at <= now:
             return
@@ -433,6 +492,9 @@ class Broker:
         waiting = self._queues.pop(listened, now)
         if waiting is None:
             return False
+        if n in member.wants_hold:
+            member.wants_hold.discard(n)
+            member.holds[n] = waiting.channel, waiting.expires_at - waiting.since
         self._say(member, Taken(n, waiting.channel, waiting.encoded, waiting.expires_at))
         return True
 
@@ -467,6 +529,7 @@ class Broker:
 
     def _flush(self, member: Member, frame: Flush, now: float) -> None:
         self._queues.clear()
+        self._delayed.clear()
         self._named.clear()
         holding = [
             other
@@ -603,6 +666,9 @@ _ANSWERS: Final[dict[type, Callable[[Broker, Member, Any, float], None]]] = {
     Take: Broker._take,
     Cancel: Broker._cancel,
     GiveBack: Broker._give_back,
+    Done: Broker._done,
+    SendLater: Broker._send_later,
+    CancelLater: Broker._cancel_later,
     Listen: Broker._listen,
     Unlisten: Broker._unlisten,
     Join: Broker._join,

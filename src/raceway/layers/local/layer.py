@@ -12,13 +12,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, cast
 
 from raceway.done import DONE
 from raceway.errors import ChannelFull, ConfigurationError, LayerUnavailable
-from raceway.layers.front import LoopPart, positive, running_loop
+from raceway.layers.front import LoopPart, Work, positive, running_loop
 from raceway.layers.local.link import Link
 from raceway.layers.local.member import NoBroker
 from raceway.layers.local.names import KeptNames
@@ -28,6 +29,7 @@ from raceway.layers.local.wire import (
     FRAME_BYTES,
     AddNamed,
     Asked,
+    CancelLater,
     Changed,
     Count,
     Deliver,
@@ -42,6 +44,7 @@ from raceway.layers.local.wire import (
     Roll,
     RollCount,
     Send,
+    SendLater,
     Taken,
 )
 from raceway.layers.mailroom import QueueLayer, forget_receiver, said_for
@@ -85,7 +88,7 @@ class LocalLayer(QueueLayer):
     a broker groups reach this process only, and a channel that is not here raises ``LayerUnavailable``.
     """
 
-    extensions = [*QueueLayer.extensions, "members", "presence"]
+    extensions = [*QueueLayer.extensions, "members", "delay", "presence"]
 
     def __init__(
         self, *, path: str | os.PathLike[str] | None = None, lease_s: float = 15.0, **options: Any
@@ -130,6 +133,24 @@ class LocalLayer(QueueLayer):
         else:
             self._ask_from_thread(self._sending(channel, message))
 
+    def start_send_later(self, channel: str, message: Message, delay_s: float, token: str) -> Awaitable[None]:
+        self._sent_count += 1
+        answered = self._ask(self._sending_later(channel, message, delay_s, token))
+        return Outcome(answered, f"Sending to {channel} in {delay_s:g} s")
+
+    def send_later_from_thread(self, channel: str, message: Message, delay_s: float, token: str) -> None:
+        if running_loop() is not None:
+            self.start_send_later(channel, message, delay_s, token)
+            return
+        self._sent_count += 1
+        self._ask_from_thread(self._sending_later(channel, message, delay_s, token))
+
+    async def cancel(self, channel: str, token: str) -> bool:
+        return bool(await self._ask(lambda n: CancelLater(n, channel, token)))
+
+    def cancel_from_thread(self, channel: str, token: str) -> bool:
+        return bool(self._ask_from_thread(lambda n: CancelLater(n, channel, token)))
+
     def start_publish(
         self, group: str, message: Message, exclude: str | None = None, policy: Policy = "close"
     ) -> Awaitable[None]:
@@ -162,6 +183,13 @@ class LocalLayer(QueueLayer):
     def _sending(self, channel: str, message: Message) -> Callable[[int], Send]:
         packed, capacity = pack(message), self.capacity_of(channel)
         return lambda n: Send(n, channel, packed, capacity, self.expiry)
+
+    def _sending_later(
+        self, channel: str, message: Message, delay_s: float, token: str
+    ) -> Callable[[int], SendLater]:
+        """The broker keeps it, also for a channel of this process: whoever knows the token can take it back."""
+        packed = pack(message)
+        return lambda n: SendLater(n, channel, packed, self.expiry, delay_s, token)
 
     def _tell_alone(self) -> None:
         if not self._has_told_alone:
@@ -224,7 +252,23 @@ class LocalLayer(QueueLayer):
         if self._is_owned(channel):
             part.link.own()
             return await super().take(channel)
-        n, taken = part.link.take(channel)
+        n, frame = await self._take(part, channel, hold=False)
+        if frame.n != n:  # who was to have it has passed it on, and may have been going to hold it
+            part.link.done(frame.n)
+        return received(frame, channel)
+
+    async def take_work(self, channel: str) -> Work:
+        if self._is_owned(channel):
+            return await super().take_work(channel)
+        part = self._local_part_here()
+        _, frame = await self._take(part, channel, hold=True)
+        return Work(
+            received(frame, channel), partial(part.link.done, frame.n), partial(part.link.pass_on, frame)
+        )
+
+    async def _take(self, part: LocalPart, channel: str, hold: bool) -> tuple[int, Taken]:
+        """The number of the take, and what came."""
+        n, taken = part.link.take(channel, hold)
         part.receivers.setdefault(channel, deque()).append(taken)
         try:
             frame: Taken = await taken
@@ -236,10 +280,7 @@ class LocalLayer(QueueLayer):
             raise
         finally:
             forget_receiver(part, channel, taken)
-        encoded = as_event(unpack(frame.message))
-        if frame.channel == channel:
-            return encoded
-        return said_for(Waiting(0, frame.channel, encoded, 0, frame.expires_at))
+        return n, frame
 
     # Groups
 
@@ -359,6 +400,7 @@ class LocalLayer(QueueLayer):
             there: Statistics = await self._ask(lambda n: Figures(n, None))
             here["messages_pending"] += there["messages_pending"]
             here["messages_max_age"] = max(here["messages_max_age"], there["messages_max_age"])
+            here["messages_lost_count"] += there["messages_lost_count"]
         return here
 
     async def channel_statistics(self, channel: str) -> Statistics:
@@ -532,6 +574,14 @@ class LoopEars:
 
     def missed(self, reason: str) -> None:
         self._layer.tell_gap(reason, self._part)
+
+
+def received(taken: Taken, channel: str) -> bytes:
+    """The event that was taken for who listens to ``channel``, which may be a prefix."""
+    encoded = as_event(unpack(taken.message))
+    if taken.channel == channel:
+        return encoded
+    return said_for(Waiting(0, taken.channel, encoded, 0, taken.expires_at))
 
 
 _layers: weakref.WeakSet[LocalLayer] = weakref.WeakSet()

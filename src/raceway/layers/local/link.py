@@ -242,8 +242,12 @@ class Link:
         self.member.unlisten(channel)
         self.follow()
 
-    def take(self, channel: str) -> tuple[int, asyncio.Future[Any]]:
-        return self.ask(lambda n: Take(n, channel))
+    def take(self, channel: str, hold: bool = False) -> tuple[int, asyncio.Future[Any]]:
+        return self.ask(lambda n: Take(n, channel, hold))
+
+    def done(self, take: int) -> None:
+        self.member.done(take)
+        self.follow()
 
     def cancel(self, take: int) -> None:
         self.member.cancel(take)

@@ -14,6 +14,7 @@ from raceway.layers.local.wire import (
     Answer,
     Beat,
     Cancel,
+    Done,
     Enter,
     Exit,
     FromMember,
@@ -381,7 +382,11 @@ class Member(Generic[Waiter]):
 
     def give_back(self, taken: Taken) -> None:
         """A message that was taken is not used. Without the broker that gave it, it is lost with the others there."""
-        self._say(GiveBack(taken.channel, taken.message, taken.expires_at))
+        self._say(GiveBack(taken.channel, taken.message, taken.expires_at, taken.n))
+
+    def done(self, take: int) -> None:
+        """What was taken as ``take`` is not in our hands any more."""
+        self._say(Done(take))
 
     def enter(
         self,

@@ -19,7 +19,7 @@ from typing import Final, cast
 
 from raceway import clock
 from raceway.errors import ConfigurationError
-from raceway.layers.local.broker import Broker, Drop, Effect
+from raceway.layers.local.broker import Broker, Drop, Effect, Lost
 from raceway.layers.local.place import is_same_user, listen, prepare_directory, take_lock
 from raceway.layers.local.wire import BrokenFrame, FrameReader
 
@@ -264,6 +264,13 @@ class Serving:
     def _do(self, effects: list[Effect]) -> None:
         connections, dirty = self._connections, self._dirty
         for number, effect in effects:
+            if isinstance(effect, Lost):
+                logger.warning(
+                    "A process ended with %d messages of the channel %r in its hands: they are lost.",
+                    effect.number,
+                    effect.channel,
+                )
+                continue
             connection = connections.get(number)
             if connection is None or connection.is_dropped:
                 continue

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from raceway.errors import RacewayError
 
-VERSION: Final = 1
+VERSION: Final = 2
 """A member and a broker of different versions of Raceway do not talk."""
 
 FRAME_BYTES: Final = 64 * 1024 * 1024
@@ -79,10 +79,13 @@ class Send(Struct, array_like=True, tag=6):
 
 
 class Take(Struct, array_like=True, tag=7):
-    """Give me the next message of a channel, or of all that begin with ``prefix!``; answered with ``Taken``."""
+    """Give me the next message of a channel, or of all that begin with ``prefix!``; answered with ``Taken``.
+
+    ``hold``: it is in my hands until I say ``Done`` with this ``n``, and lost if I end before."""
 
     n: int
     channel: str
+    hold: bool = False
 
 
 class Cancel(Struct, array_like=True, tag=8):
@@ -92,11 +95,12 @@ class Cancel(Struct, array_like=True, tag=8):
 
 
 class GiveBack(Struct, array_like=True, tag=9):
-    """A message that I took and did not use: it goes to the front again."""
+    """A message that I took as ``take`` and did not use: it goes to the front again."""
 
     channel: str
     message: bytes
     expires_at: float
+    take: int = 0
 
 
 class Listen(Struct, array_like=True, tag=10):
@@ -210,6 +214,32 @@ class Own(Struct, array_like=True, tag=24):
     members that only send, or whose loop has ended, are not asked."""
 
 
+class Done(Struct, array_like=True, tag=25):
+    """What I took as ``take`` is not in my hands any more."""
+
+    take: int
+
+
+class SendLater(Struct, array_like=True, tag=26):
+    """``Send`` in ``delay_s`` seconds, whatever waits in the channel then; it expires ``expiry_s`` after that. Answered
+    with ``None``."""
+
+    n: int
+    channel: str
+    message: bytes
+    expiry_s: float
+    delay_s: float
+    token: str
+
+
+class CancelLater(Struct, array_like=True, tag=27):
+    """Do not send what was to be sent later as ``token``; answered with whether it was still waiting."""
+
+    n: int
+    channel: str
+    token: str
+
+
 # What a broker says
 
 
@@ -295,6 +325,9 @@ FromMember: TypeAlias = (
     | Roll
     | RollCount
     | Own
+    | Done
+    | SendLater
+    | CancelLater
 )
 FromBroker: TypeAlias = Welcome | Answer | Refused | Publish | Taken | Deliver | Asked | Changed
 Frame: TypeAlias = FromMember | FromBroker
