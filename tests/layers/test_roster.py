@@ -89,6 +89,8 @@ class Model:
         before = self.connections.get((presence, channel))
         if before is not None and before[0] != key:
             self.end(presence, channel, now, has_grace=False)
+            if not any(other == channel for _, other in self.connections):  # it comes anew
+                self.owners[channel] = self.owners.pop(channel)
         if not self.metas(presence, key):
             self.until[presence, key] = now
         self.connections[presence, channel] = key, meta, grace_s
