@@ -659,6 +659,12 @@ class DistributedLayer(QueueLayer):
                 part.carrier.forsake()
             self._give_inbox(part)
 
+    async def aopen(self) -> None:
+        try:
+            await self._own(self._distributed_part_here())
+        except LayerUnavailable as error:
+            logger.warning("The channel layer is not there yet: %s", error)
+
     async def aclose(self) -> None:
         part = cast("DistributedPart | None", self._parts.get(asyncio.get_running_loop()))
         await super().aclose()

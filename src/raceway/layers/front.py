@@ -178,6 +178,9 @@ class ChannelLayer(ABC):
             part.call(part.registry.clear)
         self.clear()
 
+    async def aopen(self) -> None:  # noqa: B027
+        """Connect in the running loop now, and not at the first use; a layer that cannot says so in the log."""
+
     async def aclose(self) -> None:
         """Let go of what the running loop holds: its open channels end, and who waits to receive is cancelled.
 

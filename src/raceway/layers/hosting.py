@@ -1,4 +1,4 @@
-"""Which brokers a server's process hosts itself, or asks its supervisor for: those of the ``local`` layers."""
+"""What a server does with the layers at its start and end, and which brokers it hosts or asks its supervisor for."""
 
 from __future__ import annotations
 
@@ -43,16 +43,19 @@ def hosting_wanted() -> list[Wanted]:
     return [{"path": str(layer.path), "lease_s": layer.lease_s} for layer in layers]
 
 
-def start_hosting() -> None:
-    """Host what this process may: under a supervisor, which does it for all its workers, nothing.
+async def open_layers() -> None:
+    """Have the layers ready in this loop before the first connection: host the brokers that this process may, and
+    connect; in a layer's absence that is said in the log, and tried again at its first use.
 
     Raises ``ConfigurationError`` as ``hosting_wanted`` does.
     """
     for layer in local_layers():
         layer.host()
+    for alias in channel_layers:
+        await channel_layers[alias].aopen()
 
 
-async def stop_hosting() -> None:
-    """Let another process take over, if one waits; in the loop that serves."""
-    for layer in local_layers():
-        await layer.aclose()
+async def close_layers() -> None:
+    """Let go of what this loop holds of the layers, so that another process can take over what this one hosted."""
+    for alias in channel_layers:
+        await channel_layers[alias].aclose()

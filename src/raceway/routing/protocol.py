@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping
 
 from raceway.errors import ConfigurationError
-from raceway.layers.hosting import start_hosting, stop_hosting
+from raceway.layers.hosting import close_layers, open_layers
 from raceway.routing.begin import begin
 from raceway.threads import in_test
 from raceway.types import ASGIApplication, Prepare, RacewayApplication, Receive, Scope, Send
@@ -45,12 +45,12 @@ async def answer_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
     await receive()
     try:
         if not in_test.get():
-            start_hosting()
+            await open_layers()
     except ConfigurationError as error:
         await send({"type": "lifespan.startup.failed", "message": str(error)})
         return
     await send({"type": "lifespan.startup.complete"})
     await receive()
     if not in_test.get():
-        await stop_hosting()
+        await close_layers()
     await send({"type": "lifespan.shutdown.complete"})

@@ -20,7 +20,7 @@ from django.utils import autoreload
 
 from raceway.asgi import StaticFiles, project_application
 from raceway.errors import ConfigurationError
-from raceway.layers.hosting import stop_hosting
+from raceway.layers.hosting import close_layers
 from raceway.server import Config, Server, run
 from raceway.server.access import AccessLog, target_of
 from raceway.server.records import show_records
@@ -109,7 +109,7 @@ class Command(RunserverCommand):
 def _leave_layers(loop: asyncio.AbstractEventLoop) -> None:
     """The process ends under its server: let the layers go first, lest they tell of losses that are none."""
     with suppress(Exception):
-        asyncio.run_coroutine_threadsafe(stop_hosting(), loop).result(LEAVE_S)
+        asyncio.run_coroutine_threadsafe(close_layers(), loop).result(LEAVE_S)
 
 
 class DevelopmentLog(AccessLog):
