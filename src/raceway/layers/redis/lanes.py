@@ -56,17 +56,21 @@ class Lane:
         self.in_flight += 1
         return True
 
-    def answered(self) -> None:
+    def answered(self, call: Call) -> list[Call]:
+        """Those that were refused, and cannot be written again in order: a later one is done."""
         self.in_flight -= 1
+        overtaken = [one for one in self.again if one.number < call.number]
+        self.again = [one for one in self.again if one.number > call.number]
+        return overtaken
 
     def refused(self, call: Call) -> None:
         """It was not done, and is to be written again."""
         self.in_flight -= 1
         self.again.append(call)
 
-    def take(self, place: Place | None) -> list[Call]:
+    def take(self, place: Place) -> list[Call]:
         """What to write to ``place`` now, in order."""
-        if self.in_flight or place is None:
+        if self.in_flight:
             return []
         calls = sorted(self.again, key=lambda call: call.number) + list(self.held)
         self.again.clear()

@@ -157,7 +157,9 @@ class Routes:
         if found is not None and not self._is_closed:
             self._redirect(slot, lane, call, place, found)
         else:
-            lane.answered()
+            for overtaken in lane.answered(call):
+                self._held_count -= 1
+                self._give_up(overtaken)
             copy_answer(reply, call.answer)
             if isinstance(error, LayerUnavailable):
                 self.look(place.shard)
@@ -170,24 +172,23 @@ class Routes:
         lane.refused(call)
         self._held_count += 1
         if found.node is not None:
-            self.topology.moved(place.shard, slot, found.node)
-            self._has_moved.add(place.shard)
-            self.look(place.shard)
+            if self.topology.moved(place.shard, slot, found.node):
+                self._has_moved.add(place.shard)
+                self.look(place.shard)
         else:
             lane.not_before = self._loop.time() + TRY_AGAIN_S
             self._look_again(place.shard)
 
     def _go(self, slot: int, lane: Lane) -> None:
         """Write what has waited, if it need not wait any longer."""
-        if lane.is_holding and self._loop.time() >= lane.not_before:
-            place = self.topology.place_of_slot(slot)
+        place = self.topology.place_of_slot(slot)
+        if lane.is_holding and place is not None and self._loop.time() >= lane.not_before:
             calls = lane.take(place)
             self._held_count -= len(calls)
             for call in calls:
-                assert place is not None
                 self._write(slot, lane, call, place)
         if lane.is_holding:
-            self._look_again(None)
+            self._look_again(None if place is not None else self.topology.shard_of_slot(slot))
         elif lane.is_idle and self._lanes.get(slot) is lane:
             del self._lanes[slot]
 

@@ -77,7 +77,10 @@ class Topology:
     # What is known
 
     def shard_of(self, tag: str) -> int:
-        return self._shard_of_slot[slot_of(tag)]
+        return self.shard_of_slot(slot_of(tag))
+
+    def shard_of_slot(self, slot: int) -> int:
+        return self._shard_of_slot[slot]
 
     def place_of(self, tag: str) -> Place | None:
         """Where a tag is; ``None``: in a Cluster that does not say, or has not been asked yet (``mapping``)."""
@@ -110,11 +113,12 @@ class Topology:
 
     # What a server said
 
-    def moved(self, shard: int, slot: int, node: Address) -> None:
-        """A node of a Cluster has answered that another one serves the slot (``MOVED``)."""
-        nodes = list(self._maps.get(shard, [None] * SLOTS))
+    def moved(self, shard: int, slot: int, node: Address) -> bool:
+        """A node of a Cluster has answered that another one serves the slot (``MOVED``); whether that is news."""
+        nodes = self._maps.setdefault(shard, [None] * SLOTS)
+        is_news = nodes[slot] != node
         nodes[slot] = node
-        self._maps[shard] = nodes
+        return is_news
 
     # What has to be asked
 
