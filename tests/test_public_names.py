@@ -45,8 +45,10 @@ NAMES = {
     "raceway.errors": [
         "AcceptConnection",
         "ChannelFull",
+        "ChannelSocketException",
         "ClientDisconnected",
         "ConfigurationError",
+        "ConsumeLater",
         "DenyConnection",
         "FlowControl",
         "InvalidChannelLayerError",
@@ -57,7 +59,9 @@ NAMES = {
         "RacewayError",
         "RequestAborted",
         "RequestTimeout",
+        "SendNotAvailableOnDemultiplexer",
         "StopConsumer",
+        "WebsocketCloseException",
     ],
     "raceway.layers": [
         "Channel",

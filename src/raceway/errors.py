@@ -13,13 +13,23 @@
     |- LayerUnavailable            no broker answers
     |- RequestAborted              the client went away in the middle of a request body
     |  `- RequestTimeout           ... or stopped sending it
+    |- SendNotAvailableOnDemultiplexer  a demultiplexer has no stream of its own (a RuntimeError)
     `- FlowControl                 raised by user code to steer a consumer, never an error report
        |- AcceptConnection         in connect(): accept the socket
        |- DenyConnection           in connect(): refuse the socket
-       `- StopConsumer             end this consumer
+       |- StopConsumer             end this consumer
+       |- ConsumeLater             a message consumer wants its message again, later
+       `- ChannelSocketException   what a message consumer has done to its client
+          `- WebsocketCloseException  close its socket
 """
 
 from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class RacewayError(Exception):
@@ -84,3 +94,36 @@ class DenyConnection(FlowControl):
 
 class StopConsumer(FlowControl):
     """Raise anywhere in a consumer to end it."""
+
+
+class SendNotAvailableOnDemultiplexer(RacewayError, RuntimeError):
+    """A demultiplexer was asked to send: what it sends is a stream's, so the multiplexer of one sends it."""
+
+
+class ConsumeLater(FlowControl):
+    """Raise in a message consumer to be called again with the same message, some time later."""
+
+
+class ChannelSocketException(FlowControl):
+    """Raise a subclass in a message consumer: ``run(message)`` is called in place of an error report."""
+
+    @abstractmethod
+    def run(self, message: Any) -> object:
+        """Do what is to be done; what can be awaited is awaited."""
+        raise NotImplementedError(f"{type(self).__qualname__} needs a method run(self, message).")
+
+
+class WebsocketCloseException(ChannelSocketException):
+    """Raise in a message consumer to close its socket, with ``code`` if that is given: 1000, or 3000 to 4999.
+
+    Raises ``ValueError`` for another code.
+    """
+
+    def __init__(self, code: int | None = None) -> None:
+        if code is not None and code != 1000 and not 3000 <= code <= 4999:
+            raise ValueError(f"An application closes with 1000, or with 3000 to 4999, not with {code!r}.")
+        super().__init__(code)
+        self.code = code
+
+    def run(self, message: Any) -> object:
+        return message.reply_channel.asend({"close": self.code or True})

@@ -25,3 +25,12 @@ are called for one change after another.
 presence_left: Final = Signal()
 """Somebody has left a presence: the last connection has ended, and the grace with it. As ``presence_joined``;
 ``metas`` are the last ones."""
+
+consumer_started: Final = Signal()
+"""A message consumer is about to be called. ``sender`` is the consumer, ``message`` what it is called with.
+
+Receivers may be ``async def``, or ``def``, which get the consumer's thread; the consumer waits for them.
+"""
+
+consumer_finished: Final = Signal()
+"""A message consumer has returned or raised. As ``consumer_started``."""

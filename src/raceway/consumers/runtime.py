@@ -291,11 +291,17 @@ class Runtime:
             return handler(self.consumer, event)
         if kind == "websocket.send":
             return self._forward(event)
+        if kind == "raceway.reply":
+            return self._obey(event)
         return drop_unknown(self.consumer, event)
 
     def _forward(self, event: Event) -> Awaitable[Any]:
         """A client message that came as an event, for it carries more than a client message does."""
         return drop_unknown(self.consumer, event)
+
+    def _obey(self, reply: Event) -> Awaitable[Any]:
+        """Do what a message of the first generation asks for, if its protocol has that."""
+        return drop_unknown(self.consumer, reply)
 
     async def _failed(self, error: Exception, item: Event | bytes | Exception) -> None:
         """A handler raised ``error``: quiet if its client has gone, else the consumer decides."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from raceway.close_codes import ABNORMAL, NORMAL
 from raceway.consumers.handlers import Handlers
+from raceway.consumers.replies import websocket_events
 from raceway.consumers.runtime import Runtime
 from raceway.done import DONE
 from raceway.errors import ClientDisconnected
@@ -83,6 +84,13 @@ class WebsocketRuntime(Runtime):
     def _forward(self, event: Event) -> Awaitable[Any]:
         """Send a client message that came as an event, for it carries more than a client message does."""
         return self.send(event)
+
+    def _obey(self, reply: Event) -> Awaitable[Any]:
+        """Accept, send and close as a message of the first generation says; awaiting waits for room."""
+        room: Awaitable[Any] = DONE
+        for event in websocket_events(reply, self.is_accepted):
+            room = self.send(event)
+        return room
 
     # Opening and ending
 

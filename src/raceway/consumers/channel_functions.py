@@ -1,0 +1,74 @@
+"""Consumers of a named channel that are one function: ``def thumbnail(message)``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, sync_to_async
+
+from raceway.errors import StopConsumer
+from raceway.threads import enter_threads, in_test, leave_threads
+from raceway.types import Event, Prepare, RacewayApplication, Receive, Scope, Send
+
+logger = logging.getLogger("raceway.consumers")
+
+
+def channel_consumer(function: Callable[[dict[str, Any]], object]) -> ChannelFunction:
+    """Make an ASGI application of a function that is called with each message of a named channel, a dict.
+
+    ``async def`` runs in the event loop, ``def`` in a thread. What it raises is logged, and the next message is
+    handled. ``ChannelNameRouter`` does this to functions that it is given.
+    """
+    return ChannelFunction(function)
+
+
+class ChannelFunction(RacewayApplication):
+    """One function for all messages of a channel, one at a time."""
+
+    def __init__(self, function: Callable[[dict[str, Any]], object]) -> None:
+        self.function = function
+        is_coroutine = iscoroutinefunction(function) or iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004  an instance of a class
+        )
+        self._call: Callable[[Any], Any] = function if is_coroutine else sync_to_async(function)
+
+    def raceway_begin(
+        self, scope: Scope, receive: Receive, send: Send, prepares: tuple[Prepare, ...] = ()
+    ) -> Awaitable[None]:
+        if scope["type"] != "channel":
+            raise ValueError(f"{self!r} is for a named channel, not for a scope of type {scope['type']!r}")
+        return self._serve(dict(scope), receive, prepares)
+
+    async def _serve(self, scope: Scope, receive: Receive, prepares: tuple[Prepare, ...]) -> None:
+        threads = enter_threads()
+        try:
+            for prepare in prepares:
+                await prepare(scope)
+            while True:
+                await self._handle(scope["channel"], await receive())
+        except StopConsumer:
+            pass
+        finally:
+            leave_threads(threads)
+
+    async def _handle(self, channel: str, message: Event) -> None:
+        try:
+            result = await self._call(message)
+            if isawaitable(result):  # a decorator hid an async def
+                await result
+        except StopConsumer:
+            raise
+        except Exception:
+            if in_test.get():
+                raise
+            logger.exception("%s failed at a message in the channel %r.", self._name, channel)
+
+    @property
+    def _name(self) -> str:
+        return getattr(self.function, "__qualname__", None) or repr(self.function)
+
+    def __repr__(self) -> str:
+        return f"<ChannelFunction of {self._name}>"

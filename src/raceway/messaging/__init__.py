@@ -1,0 +1,47 @@
+"""Message consumers, as the first generation of Channels had them: functions and classes that are called with a
+message of a channel, and answer on its reply channel."""
+
+from raceway.errors import (
+    ChannelSocketException,
+    ConsumeLater,
+    DenyConnection,
+    SendNotAvailableOnDemultiplexer,
+    WebsocketCloseException,
+)
+from raceway.layers import Channel, Group
+from raceway.messaging.application import LayerApplication, MessageApplication
+from raceway.messaging.generic import (
+    BaseConsumer,
+    JsonWebsocketConsumer,
+    WebsocketConsumer,
+    WebsocketDemultiplexer,
+    WebsocketMultiplexer,
+)
+from raceway.messaging.layers import SynchronousLayer
+from raceway.messaging.message import Message
+from raceway.messaging.routing import Router, include, route, route_class
+from raceway.messaging.views import ViewConsumer
+
+__all__ = [
+    "BaseConsumer",
+    "Channel",
+    "ChannelSocketException",
+    "ConsumeLater",
+    "DenyConnection",
+    "Group",
+    "JsonWebsocketConsumer",
+    "LayerApplication",
+    "Message",
+    "MessageApplication",
+    "Router",
+    "SendNotAvailableOnDemultiplexer",
+    "SynchronousLayer",
+    "ViewConsumer",
+    "WebsocketCloseException",
+    "WebsocketConsumer",
+    "WebsocketDemultiplexer",
+    "WebsocketMultiplexer",
+    "include",
+    "route",
+    "route_class",
+]

@@ -1,0 +1,176 @@
+"""Calling the consumer of a message, and what follows from how it ends.
+
+This is the half that may run anywhere: it sees messages and channels, never a socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from inspect import isawaitable
+from typing import Any, Final
+
+from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.dispatch import Signal
+
+from raceway.errors import (
+    ChannelSocketException,
+    ConsumeLater,
+    DenyConnection,
+    MalformedMessage,
+    StopConsumer,
+)
+from raceway.messaging.message import Message
+from raceway.messaging.routing import CONNECT, HTTP_REQUEST, Consumer, Routes
+from raceway.messaging.sessions import end_channel_session, has_channel_session
+from raceway.signals import consumer_finished, consumer_started
+
+logger = logging.getLogger("raceway.messaging")
+
+RETRIES: Final = 10
+"""How often a message is tried again whose consumer raises ``ConsumeLater``."""
+
+FIRST_WAIT_S: Final = 0.1
+LONGEST_WAIT_S: Final = 5.0
+"""How long a message waits for its next try: twice as long each time, in seconds."""
+
+ACCEPTED: Final[dict[str, Any]] = {"accept": True}
+REFUSED: Final[dict[str, Any]] = {"close": True}
+FAILED: Final[dict[str, Any]] = {
+    "status": 500,
+    "headers": [[b"content-type", b"text/plain; charset=utf-8"]],
+    "content": b"Internal Server Error\n",
+}
+
+Guard = Callable[[], AbstractContextManager[object]]
+"""Makes what is around a call that runs in a thread, where it cannot be cancelled."""
+
+
+class Dispatcher:
+    """Have each message consumed as a routing says, and answer its client as the consumer's end says.
+
+    An exception is logged, and the socket stays open; at ``websocket.connect`` it refuses the client. A consumer of
+    ``websocket.connect`` that returns without an answer has accepted.
+    """
+
+    def __init__(self, router: Routes, retries: int = RETRIES) -> None:
+        self.router = router
+        self.retries = retries
+
+    async def consume(self, message: Message, guard: Guard = nullcontext) -> None:
+        """Call the consumer of ``message``, again and again if it asks for that."""
+        match = self.router.match(message)
+        if match is None:
+            logger.error("Could not find match for message on %s! Check your routing.", message.channel)
+        else:
+            await self._try(message, *match, guard)
+        await self._end_session(message)
+
+    async def _try(self, message: Message, consumer: Consumer, kwargs: dict[str, Any], guard: Guard) -> None:
+        for wait_s in waits(self.retries):
+            message.__doomed__ = wait_s is None
+            error = await outcome(call_consumer(consumer, message, kwargs, guard))
+            if isinstance(error, ConsumeLater) and wait_s is not None:
+                await asyncio.sleep(wait_s)
+                continue
+            await self._follow(message, consumer, error)
+            return
+
+    async def _follow(self, message: Message, consumer: Consumer, error: Exception | None) -> None:
+        if isinstance(error, ChannelSocketException):
+            error = await outcome(_run(error, message))
+        log_outcome(message, consumer, error)
+        answer = answer_to(message.channel.name, error)
+        if answer is not None and message.reply_channel is not None:
+            error = await outcome(message.reply_channel.asend(answer))
+            if error is not None:
+                logger.error("%s could not be answered.", message.reply_channel, exc_info=error)
+
+    async def _end_session(self, message: Message) -> None:
+        if message.channel.name.endswith(".disconnect") and message.reply_channel is not None:
+            name = message.reply_channel.name
+            if has_channel_session(name):
+                await sync_to_async(end_channel_session)(name)
+
+
+async def call_consumer(
+    consumer: Consumer, message: Message, kwargs: dict[str, Any], guard: Guard = nullcontext
+) -> None:
+    """Call ``consumer`` as its kind wants: ``async def`` here, ``def`` in a thread."""
+    await tell(consumer_started, consumer, message)
+    try:
+        if iscoroutinefunction(consumer) or iscoroutinefunction(getattr(consumer, "__call__", None)):  # noqa: B004
+            await consumer(message, **kwargs)
+            return
+        with guard():
+            result = await sync_to_async(run_consumer)(consumer, message, kwargs)
+        if isawaitable(result):
+            await result
+    finally:
+        await tell(consumer_finished, consumer, message)
+
+
+async def tell(signal: Signal, consumer: Consumer, message: Message) -> None:
+    if signal.receivers:
+        await signal.asend_robust(consumer, message=message)
+
+
+def run_consumer(consumer: Consumer, message: Message, kwargs: dict[str, Any]) -> Any:
+    """Call ``consumer``, a function or a class, in this thread; what it returns may have to be awaited."""
+    called = consumer(message, **kwargs)
+    dispatch = getattr(called, "dispatch", None) if isinstance(consumer, type) else None
+    return called if dispatch is None else dispatch(message, **kwargs)
+
+
+async def outcome(call: Awaitable[object]) -> Exception | None:
+    """What ``call`` raised, if it did."""
+    try:
+        await call
+    except Exception as error:
+        return error
+    return None
+
+
+async def _run(error: ChannelSocketException, message: Message) -> None:
+    result = error.run(message)
+    if isawaitable(result):
+        await result
+
+
+# Decisions
+
+
+def waits(retries: int) -> Iterator[float | None]:
+    """How long to wait after each try, in seconds; ``None``: this is the last one."""
+    for number in range(retries):
+        yield min(FIRST_WAIT_S * 2**number, LONGEST_WAIT_S)
+    yield None
+
+
+def answer_to(channel: str, error: Exception | None) -> dict[str, Any] | None:
+    """What a client is told whose message was consumed, with ``error`` or without."""
+    if channel == CONNECT:
+        return ACCEPTED if error is None else REFUSED
+    return FAILED if channel == HTTP_REQUEST and error is not None else None
+
+
+def log_outcome(message: Message, consumer: Consumer, error: Exception | None) -> None:
+    name = getattr(consumer, "__qualname__", repr(consumer))
+    if error is None or isinstance(error, StopConsumer):
+        return
+    if isinstance(error, ConsumeLater):
+        logger.warning("A message on %s is dropped: %s wanted it later too often.", message.channel, name)
+    elif isinstance(error, DenyConnection):
+        if message.channel.name != CONNECT:
+            logger.error(
+                "%s raised DenyConnection at %s: only a consumer of %s can refuse; raise WebsocketCloseException.",
+                name,
+                message.channel,
+                CONNECT,
+            )
+    elif isinstance(error, MalformedMessage):
+        logger.info("%s cannot read a message on %s: %s", name, message.channel, error)
+    else:
+        logger.error("Error processing message with consumer %s:", name, exc_info=error)
