@@ -1,0 +1,171 @@
+"""The ordered connection of commands to one place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any, Final, NamedTuple
+
+from raceway.errors import LayerUnavailable
+from raceway.layers.redis.connection import Connection, Reply
+from raceway.layers.redis.kept import PING, WAIT_S, Kept, Routes
+from raceway.layers.redis.requests import loading
+from raceway.layers.redis.topology import Place, Refusal
+
+PIPE_COMMANDS: Final = 100_000
+"""Commands that may wait to be written, or for their answers; one more is refused."""
+
+PIPE_BYTES: Final = 64 * 1024 * 1024
+"""What these commands may have altogether."""
+
+WRITTEN_AT_ONCE_BYTES: Final = 256 * 1024
+
+
+class Waiting(NamedTuple):
+    """A command, and who waits for its answer."""
+
+    command: bytes
+    answer: asyncio.Future[Any] | None
+    since: float
+    is_again: bool = False
+
+
+class Pipe(Kept):
+    """Write commands in order, once for each pass of the loop, and hand out their answers.
+
+    A command that was not written waits ``WAIT_S`` for a connection. One that was written and has no answer when the
+    connection is lost ends with ``LayerUnavailable``, and is never written again.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, place: Place, routes: Routes) -> None:
+        super().__init__(loop, place, routes)
+        self._unwritten: deque[Waiting] = deque()
+        self._unanswered: deque[Waiting] = deque()
+        self._again: list[Waiting] = []
+        """Commands that the server has not done: it did not know their script, or is no master any more."""
+        self._is_read_only = False
+        self._bytes = 0
+        self._is_flush_due = False
+        self._idle: asyncio.Future[None] | None = None
+
+    def call(self, command: bytes) -> asyncio.Future[Any]:
+        """Write a packed command after those before; its reply, a ``Refusal``, or ``LayerUnavailable``."""
+        answer: asyncio.Future[Any] = self.loop.create_future()
+        waiting_count = len(self._unwritten) + len(self._unanswered)
+        if waiting_count >= PIPE_COMMANDS or self._bytes + len(command) > PIPE_BYTES:
+            answer.set_exception(
+                LayerUnavailable(
+                    f"Redis is too slow: {waiting_count} commands with {self._bytes} bytes wait for it."
+                )
+            )
+            return answer
+        self._bytes += len(command)
+        self._unwritten.append(Waiting(command, answer, self.loop.time()))
+        if self.connection is None:
+            self.want()
+        elif not self._is_flush_due:
+            self._is_flush_due = True
+            self.loop.call_soon(self._flush)
+        return answer
+
+    async def answered(self, within_s: float) -> None:
+        """Wait until there is nothing to wait for."""
+        if self._unwritten or self._unanswered:
+            self._idle = self.loop.create_future()
+            await asyncio.wait([self._idle], timeout=within_s)
+
+    def _flush(self) -> None:
+        self._is_flush_due = False
+        connection, unwritten = self.connection, self._unwritten
+        while connection is not None and unwritten and connection.has_room and not self._again:
+            pieces, size = [], 0
+            while unwritten and size < WRITTEN_AT_ONCE_BYTES:
+                waiting = unwritten.popleft()
+                pieces.append(waiting.command)
+                size += len(waiting.command)
+                self._unanswered.append(waiting)
+            connection.write(b"".join(pieces))
+
+    # Kept
+
+    def first_commands(self) -> tuple[bytes, ...]:
+        return loading()
+
+    @property
+    def is_wanted(self) -> bool:
+        return bool(self._unwritten)
+
+    @property
+    def waits_since(self) -> float | None:
+        return self._unanswered[0].since if self._unanswered else None
+
+    def came(self, connection: Connection) -> None:
+        self._flush()
+
+    def roomy(self) -> None:
+        self._flush()
+
+    def ping(self, connection: Connection) -> None:
+        self._unanswered.append(Waiting(PING, None, self.loop.time()))
+        self._bytes += len(PING)
+        connection.write(PING)
+
+    def receive(self, reply: Reply) -> None:
+        waiting = self._unanswered.popleft()
+        if isinstance(reply, Refusal) and waiting.answer is not None and self._is_undone(reply, waiting):
+            self._again.append(waiting)
+        else:
+            self._answer(waiting, reply)
+        if not self._unanswered:
+            if self._again:
+                self._write_again()
+            else:
+                self._tell_idle()
+
+    def _is_undone(self, refusal: Refusal, waiting: Waiting) -> bool:
+        code = str(refusal).partition(" ")[0]
+        self._is_read_only |= code == "READONLY"
+        return code == "READONLY" or (code == "NOSCRIPT" and not waiting.is_again)
+
+    def _answer(self, waiting: Waiting, reply: Reply) -> None:
+        self._bytes -= len(waiting.command)
+        answer = waiting.answer
+        if answer is None or answer.done():
+            return
+        if isinstance(reply, Exception):
+            answer.set_exception(reply)
+        else:
+            answer.set_result(reply)
+
+    def _write_again(self) -> None:
+        """What the server has not done comes first. What came meanwhile has waited, so order holds."""
+        now = self.loop.time()
+        again = [waiting._replace(since=now, is_again=not self._is_read_only) for waiting in self._again]
+        self._again = []
+        if self._is_read_only:
+            self._unwritten.extendleft(reversed(again))
+            self.renew("The server takes no writes any more: another one is the master")
+        else:  # somebody has let the server forget its scripts
+            self._bytes += sum(map(len, loading()))
+            self._unwritten.extendleft(reversed([*(Waiting(load, None, now) for load in loading()), *again]))
+            self._flush()
+
+    def _tell_idle(self) -> None:
+        if self._idle is not None and not self._unwritten and not self._idle.done():
+            self._idle.set_result(None)
+
+    def went(self, why: str) -> None:
+        unanswered, self._unanswered = [*self._again, *self._unanswered], deque()
+        self._again = []
+        self._is_read_only = False
+        for waiting in unanswered:
+            self._answer(waiting, LayerUnavailable(f"{why}: whether a command was done is not known."))
+        self._tell_idle()
+
+    def give_up(self, error: LayerUnavailable, now: float) -> None:
+        while self._unwritten and now - self._unwritten[0].since >= WAIT_S * 0.9:
+            self._answer(self._unwritten.popleft(), error)
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        self.give_up(LayerUnavailable("The layer is closed."), float("inf"))
