@@ -85,9 +85,14 @@ class AllowedHostsOriginValidator(OriginValidator):
         super().__init__(inner, (), allow_missing_origin)
 
     def get_allowed_origins(self) -> list[str]:
-        if settings.DEBUG and not settings.ALLOWED_HOSTS:
-            return list(LOCAL_HOSTS)
-        return list(settings.ALLOWED_HOSTS)
+        return allowed_hosts()
+
+
+def allowed_hosts() -> list[str]:
+    """``ALLOWED_HOSTS``, or with ``DEBUG`` what Django puts in the place of an empty one."""
+    if settings.DEBUG and not settings.ALLOWED_HOSTS:
+        return list(LOCAL_HOSTS)
+    return list(settings.ALLOWED_HOSTS)
 
 
 @lru_cache(ORIGINS_REMEMBERED)
