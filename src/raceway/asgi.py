@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Final, cast
 
 from django.apps import apps
@@ -19,10 +19,12 @@ from django.core.handlers.asgi import ASGIHandler
 
 from raceway.auth import AuthMiddlewareStack
 from raceway.conf import django_setting
+from raceway.messaging.application import MessageApplication, RoutedFirst
+from raceway.messaging.routing import HTTP_REQUEST, OF_SOCKETS
 from raceway.origin import AllowedHostsOriginValidator
-from raceway.routing import ProtocolTypeRouter, URLRouter, get_default_application
+from raceway.routing import ChannelNameRouter, ProtocolTypeRouter, URLRouter, get_default_application
 from raceway.routing.begin import begin
-from raceway.routing.project import get_websocket_urlpatterns
+from raceway.routing.project import get_channel_routes, get_channel_routing, get_websocket_urlpatterns
 from raceway.sessions import SessionMiddlewareStack
 from raceway.threads import enter_threads, view_pool
 from raceway.types import ASGIApplication, Prepare, RacewayApplication, Receive, Scope, Send
@@ -35,18 +37,34 @@ def get_application() -> ProtocolTypeRouter:
     """Make the application; sets Django up.
 
     WebSockets pass the origin check (``ALLOWED_HOSTS``), get ``scope["session"]`` and ``scope["user"]`` where
-    those apps are installed, and go to ``websocket_urlpatterns``. Raises ``ConfigurationError`` if the routing
-    module that ``RACEWAY["ROUTING"]`` names is not there.
+    those apps are installed, and go to ``websocket_urlpatterns``. Named channels go to ``channel_routes``, in workers.
+    With a ``channel_routing``, as the first generation had it, that serves what nothing else is for. Raises
+    ``ConfigurationError`` if the routing module that ``RACEWAY["ROUTING"]`` names is not there.
 
     In development (``DEBUG``) the files of ``django.contrib.staticfiles`` are served too.
     """
-    http = StaticFiles(get_asgi_application(), serve=settings.DEBUG)
+    http = get_asgi_application()
     websocket: ASGIApplication = URLRouter(get_websocket_urlpatterns())
+    channels: Mapping[str, ASGIApplication] = get_channel_routes()
+    channel_routing = get_channel_routing()
+    if channel_routing is not None:
+        messages = MessageApplication(channel_routing, http=http)
+        channels = {**dict.fromkeys(messages.channel_names(), messages), **channels}
+        if HTTP_REQUEST in messages.routed_channels:
+            http = messages
+        if messages.routed_channels & OF_SOCKETS:
+            websocket = RoutedFirst(URLRouter(get_websocket_urlpatterns()), messages)
     if apps.is_installed("django.contrib.auth"):
         websocket = AuthMiddlewareStack(websocket)
     elif apps.is_installed("django.contrib.sessions"):
         websocket = SessionMiddlewareStack(websocket)
-    return ProtocolTypeRouter({"http": http, "websocket": AllowedHostsOriginValidator(websocket)})
+    return ProtocolTypeRouter(
+        {
+            "http": StaticFiles(http, serve=settings.DEBUG),
+            "websocket": AllowedHostsOriginValidator(websocket),
+            "channel": ChannelNameRouter(channels),
+        }
+    )
 
 
 def project_application() -> ASGIApplication:

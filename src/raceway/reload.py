@@ -1,14 +1,14 @@
-"""Restart the server when its code changes: a parent that watches, and a child that serves."""
+"""Restart a process when its code changes: a parent that watches, and a child that does the work."""
 
 from __future__ import annotations
 
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -32,10 +32,26 @@ def serve_with_reload(config: Config) -> int:
     Connections that come during a restart wait in the sockets' queue. Ends with SIGINT or SIGTERM; returns 0.
     """
     sockets = open_sockets(config)
+    numbers = [opened.fileno() for opened in sockets]
+    try:
+        return run_with_reload(
+            [sys.executable, "-m", "raceway", *sys.argv[1:]],
+            {INHERITED: ",".join(map(str, numbers))},
+            numbers,
+        )
+    finally:
+        close_sockets(sockets, config.uds)
+
+
+def run_with_reload(command: list[str], environment: dict[str, str], files: Sequence[int] = ()) -> int:
+    """Run a command in a child, and anew on each change of a Python file; ``environment`` says that it is the child.
+
+    Ends with SIGINT or SIGTERM; returns 0.
+    """
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    child = _start(sockets)
+    child = _start(command, environment, files)
     logger.info("Watching Python files below %s.", Path.cwd())
     try:
         for changes in watchfiles.watch(
@@ -44,19 +60,17 @@ def serve_with_reload(config: Config) -> int:
             names = sorted({os.path.relpath(path) for _, path in changes})
             logger.info("%s changed: restarting.", names[0] if len(names) == 1 else f"{len(names)} files")
             _stop(child)
-            child = _start(sockets)
+            child = _start(command, environment, files)
     finally:
         _stop(child)
-        close_sockets(sockets, config.uds)
     return 0
 
 
-def _start(sockets: list[socket.socket]) -> subprocess.Popen[bytes]:
-    numbers = [opened.fileno() for opened in sockets]
+def _start(command: list[str], environment: dict[str, str], files: Sequence[int]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "raceway", *sys.argv[1:]],
-        pass_fds=numbers,
-        env={**os.environ, INHERITED: ",".join(map(str, numbers))},
+        command,
+        pass_fds=files,
+        env={**os.environ, **environment},
         start_new_session=True,  # a Ctrl-C goes to the parent, which tells the child
     )
 

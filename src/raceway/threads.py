@@ -178,10 +178,13 @@ async def run_lent(function: Callable[[T], R], argument: T) -> R:
 in_test: Final[ContextVar[bool]] = ContextVar("raceway.threads.in_test", default=False)
 """Sync code runs in the test's own thread, inside its transaction: nobody is lent another."""
 
+lending: Final[ContextVar[Callable[[], Pool]]] = ContextVar("raceway.threads.lending", default=shared_pool)
+"""Whose threads consumers are lent: a worker may have a pool of its own."""
+
 Entered: TypeAlias = Token[ThreadSensitiveContext] | None
 
 
-def enter_threads(pool: Callable[[], Pool] = shared_pool) -> Entered:
+def enter_threads(pool: Callable[[], Pool] | None = None) -> Entered:
     """From now on ``sync_to_async`` in this task, and so Django's ``aget()`` and the like, use a ``LentThread``.
 
     ``None``, and nothing has changed, in the test kit. ``asgiref``'s own ``async with ThreadSensitiveContext(executor=
@@ -190,7 +193,7 @@ def enter_threads(pool: Callable[[], Pool] = shared_pool) -> Entered:
     if in_test.get():
         return None
     context = ThreadSensitiveContext()
-    SyncToAsync.context_to_thread_executor[context] = LentThread(pool)
+    SyncToAsync.context_to_thread_executor[context] = LentThread(pool or lending.get())
     return SyncToAsync.thread_sensitive_context.set(context)
 
 

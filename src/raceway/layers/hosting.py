@@ -55,6 +55,15 @@ async def open_layers() -> None:
         await channel_layers[alias].aopen()
 
 
+def join_only() -> None:
+    """Host no broker in this process, whoever listens here: a worker comes and goes, and messages wait in the broker.
+
+    Raises ``ConfigurationError`` if a layer cannot be made.
+    """
+    for layer in local_layers():
+        layer.may_host = False
+
+
 async def close_layers() -> None:
     """Let go of what this loop holds of the layers, so that another process can take over what this one hosted."""
     for alias in channel_layers:

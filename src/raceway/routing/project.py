@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from types import ModuleType
+from typing import Any, Final
 
 from django.conf import settings
 from django.utils.module_loading import import_string
@@ -11,6 +13,9 @@ from django.utils.module_loading import import_string
 from raceway.conf import django_setting, get_settings
 from raceway.errors import ConfigurationError
 from raceway.types import ASGIApplication
+
+ROUTES: Final = ("websocket_urlpatterns", "channel_routes", "channel_routing")
+"""What a routing module may hold: routes of WebSockets, of named channels, and those of the first generation."""
 
 
 def get_default_application() -> ASGIApplication:
@@ -27,21 +32,50 @@ def get_default_application() -> ASGIApplication:
 
 def get_websocket_urlpatterns() -> list[Any]:
     """The ``websocket_urlpatterns`` of the project's routing module; none if there is no such module."""
+    return list(_routes("websocket_urlpatterns", []))
+
+
+def get_channel_routes() -> dict[str, Any]:
+    """The ``channel_routes`` of the project's routing module, by channel name; none if it has none."""
+    routes = _routes("channel_routes", {})
+    if not isinstance(routes, Mapping):
+        raise ConfigurationError(
+            f"channel_routes in {routing_name()} is a dict of applications and functions by channel name, not "
+            f"{type(routes).__qualname__}."
+        )
+    return dict(routes)
+
+
+def get_channel_routing() -> Any:
+    """The routing of message consumers, as the first generation had it: what ``CHANNEL_LAYERS["default"]["ROUTING"]``
+    names, else the ``channel_routing`` of the project's routing module; ``None`` if there is neither.
+    """
+    layers: Mapping[str, Mapping[str, Any]] = django_setting("CHANNEL_LAYERS", None) or {}
+    named = layers.get("default", {}).get("ROUTING")
+    return _routes("channel_routing", None) if named is None else named
+
+
+def _routes(kind: str, none: Any) -> Any:
+    """One kind of routes of the project's routing module. Raises ``ConfigurationError`` if it has no routes at all."""
+    module = routing_module()
+    if module is not None and not any(hasattr(module, one) for one in ROUTES):
+        raise ConfigurationError(
+            f"{module.__name__} has no websocket_urlpatterns: a list of path(..., SomeConsumer.as_asgi())."
+        )
+    return getattr(module, kind, none)
+
+
+def routing_module() -> ModuleType | None:
+    """The project's routing module, if there is one. Raises ``ConfigurationError`` if one is named and not there."""
     name = routing_name()
     try:
-        module = import_module(name)
+        return import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise  # the module is there; what it imports is not
         if get_settings().routing is None:
-            return []
+            return None
         raise ConfigurationError(f"RACEWAY['ROUTING'] names {name!r}, which is not there.") from error
-    try:
-        return list(module.websocket_urlpatterns)
-    except AttributeError:
-        raise ConfigurationError(
-            f"{name} has no websocket_urlpatterns: a list of path(..., SomeConsumer.as_asgi())."
-        ) from None
 
 
 def routing_name() -> str:

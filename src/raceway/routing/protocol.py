@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Mapping
 from raceway.errors import ConfigurationError
 from raceway.layers.hosting import close_layers, open_layers
 from raceway.routing.begin import begin
+from raceway.routing.channels import channel_names
 from raceway.threads import in_test
 from raceway.types import ASGIApplication, Prepare, RacewayApplication, Receive, Scope, Send
 
@@ -22,6 +23,11 @@ class ProtocolTypeRouter(RacewayApplication):
             "lifespan": answer_lifespan,
             **application_mapping,
         }
+
+    def channel_names(self) -> set[str] | None:
+        """The named channels that are served, for workers; ``None`` if the application for them does not say."""
+        application = self.application_mapping.get("channel")
+        return set() if application is None else channel_names(application)
 
     def raceway_begin(
         self, scope: Scope, receive: Receive, send: Send, prepares: tuple[Prepare, ...] = ()

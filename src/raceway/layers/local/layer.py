@@ -103,6 +103,8 @@ class LocalLayer(QueueLayer):
                 f"max_message_bytes is at most {FRAME_BYTES - AROUND_A_MESSAGE_BYTES} on the local layer, not "
                 f"{self.max_message_bytes}."
             )
+        self.may_host = True
+        """Not in a process that is not there to stay: what waits in channels ends with the broker."""
         self._host: Any = None
         self._host_lock = threading.Lock()
         self._has_told_alone = False
@@ -443,7 +445,7 @@ class LocalLayer(QueueLayer):
 
     def host(self) -> None:
         """Run the broker in this process while no other does; under a supervisor, which runs it, do nothing."""
-        if self._host is not None or os.environ.get(SUPERVISED) == "1":
+        if not self.may_host or self._host is not None or os.environ.get(SUPERVISED) == "1":
             return
         from raceway.layers.local.serving import BrokerHost  # most processes only join
 

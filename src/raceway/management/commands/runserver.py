@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.contrib.staticfiles.management.commands.runserver import Command as RunserverCommand
+from django.core.management.base import CommandParser
 from django.db import connections
 from django.utils import autoreload
 
@@ -27,6 +28,7 @@ from raceway.server.records import show_records
 from raceway.server.running import loop_factory
 from raceway.types import ASGIApplication
 from raceway.wire.events import Request
+from raceway.workers import WithWorker
 
 logger = logging.getLogger("django.server")
 
@@ -37,16 +39,32 @@ LEAVE_S: Final = 1.0
 class Command(RunserverCommand):
     """Django's options, reloader, static files and output; our server."""
 
+    _with_worker: WithWorker | None = None
     addr: str
     port: str
     _raw_ipv6: bool
 
-    help = "Starts a development server for HTTP and WebSockets, which also serves static files."
+    help = (
+        "Starts a development server for HTTP and WebSockets, which also serves static files and runs the consumers "
+        "of named channels."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--noworker",
+            action="store_false",
+            dest="run_worker",
+            help="Does not run the consumers of named channels: manage.py runworker does.",
+        )
 
     def get_handler(self, *args: Any, **options: Any) -> ASGIApplication:  # type: ignore[override]
         """``ASGI_APPLICATION``, or what ``raceway.asgi.get_application`` makes, with static files around it."""
         serve = options["use_static_handler"] and (settings.DEBUG or options["insecure_serving"])
-        return StaticFiles(project_application(), serve=serve)
+        application = project_application()
+        if options.get("run_worker", True):
+            application = self._with_worker = WithWorker(application, drain_s=0)
+        return StaticFiles(application, serve=serve)
 
     def inner_run(self, *args: Any, **options: Any) -> None:
         autoreload.raise_last_exception()
@@ -83,7 +101,7 @@ class Command(RunserverCommand):
         await server.start()
         self._announce(server)
         loop = asyncio.get_running_loop()
-        atexit.register(_leave_layers, loop)
+        atexit.register(_leave, self._with_worker, loop)
         await loop.create_future()
 
     def on_bind(self, server_port: int) -> None:
@@ -106,10 +124,17 @@ class Command(RunserverCommand):
         self.on_bind(address[1])
 
 
-def _leave_layers(loop: asyncio.AbstractEventLoop) -> None:
-    """The process ends under its server: let the layers go first, lest they tell of losses that are none."""
+def _leave(with_worker: WithWorker | None, loop: asyncio.AbstractEventLoop) -> None:
+    """The process ends under its server: let the worker and the layers go first, lest they tell of losses that are
+    none."""
     with suppress(Exception):
-        asyncio.run_coroutine_threadsafe(close_layers(), loop).result(LEAVE_S)
+        asyncio.run_coroutine_threadsafe(_let_go(with_worker), loop).result(LEAVE_S)
+
+
+async def _let_go(with_worker: WithWorker | None) -> None:
+    if with_worker is not None:
+        await with_worker.stop()
+    await close_layers()
 
 
 class DevelopmentLog(AccessLog):
