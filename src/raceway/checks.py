@@ -19,8 +19,9 @@ from django.utils.module_loading import import_string
 from raceway.conf import django_setting, get_settings
 from raceway.errors import ConfigurationError, InvalidChannelLayerError
 from raceway.layers import DEFAULT_CHANNEL_LAYER, channel_layers
+from raceway.messaging.routing import resolve_routing
 from raceway.routing import ProtocolTypeRouter, URLRouter
-from raceway.routing.project import get_websocket_urlpatterns, routing_name
+from raceway.routing.project import get_channel_routing, get_websocket_urlpatterns, routing_name
 from raceway.routing.urls import behind_middleware
 
 SESSIONS: Final = "django.contrib.sessions"
@@ -68,12 +69,15 @@ def _check_routing() -> Sequence[CheckMessage]:
         return []
     try:
         routes = URLRouter(get_websocket_urlpatterns()).routes
+        channel_routing = get_channel_routing()
+        if channel_routing is not None:
+            resolve_routing(channel_routing)
     except (ConfigurationError, ImproperlyConfigured) as error:
         return [Error(str(error), hint="Correct the routing module.", id="raceway.E003")]
     if found := [message for route in routes for message in route.check()]:  # such as a leading slash
         return found
     name = routing_name()
-    if get_settings().routing is None and not _exists(name) and not _has_sockets(_application()):
+    if channel_routing is None and not _has_routing_module(name) and not _has_sockets(_application()):
         return [
             Warning(
                 f"There is no module {name}, so every WebSocket is refused.",
@@ -82,6 +86,10 @@ def _check_routing() -> Sequence[CheckMessage]:
             )
         ]
     return []
+
+
+def _has_routing_module(name: str) -> bool:
+    return get_settings().routing is not None or _exists(name)
 
 
 def _exists(name: str) -> bool:

@@ -81,7 +81,6 @@ def test_options_reach_the_backend_and_a_changed_setting_counts() -> None:
         ({"CONFIG": {"capasity": 7}}, "no option 'capasity': did you mean 'capacity'?"),
         ({"CONFIG": {"hosts": []}}, "no option 'hosts': it can be 'capacity', "),
         ({"CONFG": {}}, "unknown key 'CONFG': did you mean 'CONFIG'?"),
-        ({"ROUTING": "x"}, "'ROUTING', which was for Channels 1: put websocket_urlpatterns"),
         ({"CONFIG": {"capacity": 0}}, "MemoryLayer: capacity is a number above 0, not 0."),
         ({"CONFIG": {"expiry": "60"}}, "expiry is a number above 0, not '60'."),
         ({"CONFIG": {"group_expiry": -1}}, "group_expiry is a number above 0, not -1."),

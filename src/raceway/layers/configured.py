@@ -10,6 +10,7 @@ import inspect
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -25,6 +26,15 @@ PYTEST_SAYS: Final = ("PYTEST_VERSION", "PYTEST_CURRENT_TEST")
 KEYS: Final = ("BACKEND", "CONFIG", "TEST_CONFIG")
 LOCAL: Final = "raceway.layers.local.LocalLayer"
 MEMORY: Final = "raceway.layers.memory.MemoryLayer"
+REDIS: Final = "raceway.layers.redis.RedisLayer"
+FIRST_GENERATION: Final = {
+    "asgiref.inmemory.ChannelLayer": MEMORY,
+    "asgi_ipc.IPCChannelLayer": LOCAL,
+    "asgi_redis.RedisChannelLayer": REDIS,
+    "asgi_redis.RedisLocalChannelLayer": REDIS,
+    "asgi_redis.RedisSentinelChannelLayer": REDIS,
+}
+"""The layers of Channels 1, and what stands for them."""
 
 
 class ChannelLayers:
@@ -70,7 +80,7 @@ class ChannelLayers:
         """What the setting names as the alias's BACKEND, imported. Raises ``InvalidChannelLayerError``."""
         path = self._config(alias)["BACKEND"]
         try:
-            return import_string(path)
+            return import_string(FIRST_GENERATION.get(path, path))
         except ImportError as error:
             raise InvalidChannelLayerError(
                 f"CHANNEL_LAYERS[{alias!r}]: the BACKEND {path!r} cannot be imported: {error}"
@@ -109,10 +119,12 @@ class ChannelLayers:
             ) from None
         for key in config:
             if key == "ROUTING":
+                if alias == DEFAULT_CHANNEL_LAYER:
+                    continue
                 raise InvalidChannelLayerError(
-                    f"CHANNEL_LAYERS[{alias!r}] has the key 'ROUTING', which was for Channels 1: put "
-                    "websocket_urlpatterns into the routing module beside the root URLconf, or name another module "
-                    "in RACEWAY['ROUTING']."
+                    f"CHANNEL_LAYERS[{alias!r}] has the key 'ROUTING', which only the layer "
+                    f"{DEFAULT_CHANNEL_LAYER!r} may have: serve another one with MessageApplication(routing, "
+                    f"alias={alias!r})."
                 )
             if key not in KEYS:
                 raise InvalidChannelLayerError(
@@ -124,6 +136,13 @@ class ChannelLayers:
 
     def _make(self, alias: str, options: Mapping[str, Any]) -> ChannelLayer:
         backend, path = self.backend(alias), self._config(alias)["BACKEND"]
+        if path in FIRST_GENERATION:
+            warnings.warn(
+                f"CHANNEL_LAYERS[{alias!r}]: {path} was a layer of Channels 1; {FIRST_GENERATION[path]} is used in its "
+                "place: name that.",
+                UserWarning,
+                stacklevel=4,
+            )
         if inspect.isclass(backend) and issubclass(backend, ChannelLayer):
             known = options_of(backend)
             for option in options:

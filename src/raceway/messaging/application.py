@@ -9,11 +9,14 @@ from raceway.consumers.application import ConsumerApplication
 from raceway.layers import Channel
 from raceway.messaging.connection import MessageRequest, MessageSocket
 from raceway.messaging.contents import request_content
-from raceway.messaging.dispatch import Dispatcher, Guard
+from raceway.messaging.dispatch import Dispatcher, Guard, send_again
 from raceway.messaging.message import Message
 from raceway.messaging.routing import HTTP_REQUEST, OF_CONNECTIONS, Router, Routing
 from raceway.messaging.views import ViewConsumer
+from raceway.routing import URLRouter
 from raceway.routing.begin import begin
+from raceway.routing.paths import path_to_route
+from raceway.threads import enter_threads, leave_threads
 from raceway.types import ASGIApplication, Prepare, RacewayApplication, Receive, Scope, Send
 
 
@@ -33,6 +36,7 @@ class MessageApplication(RacewayApplication):
         self.http = http
         self.alias = alias
         self._dispatcher = Dispatcher(self.router)
+        self._workers_dispatcher = Dispatcher(self.router, send_again)
         self._sockets = ConsumerApplication(MessageSocket, {"consume": self._consume, "alias": alias})
         self._requests = ConsumerApplication(MessageRequest, {"consume": self._consume, "alias": alias})
 
@@ -46,7 +50,7 @@ class MessageApplication(RacewayApplication):
         if scope["type"] == "websocket":
             return self._sockets.raceway_begin(scope, receive, send, prepares)
         if scope["type"] == "channel":
-            return self._serve_channel(scope["channel"], receive)
+            return self._serve_channel(dict(scope), receive, prepares)
         if scope["type"] != "http":
             raise ValueError(f"MessageApplication does not serve {scope['type']!r} connections")
         if self.http is not None and self._is_for_views(scope):
@@ -60,9 +64,30 @@ class MessageApplication(RacewayApplication):
     async def _consume(self, channel: str, content: dict[str, Any], guard: Guard) -> None:
         await self._dispatcher.consume(Message(content, channel, self.alias), guard)
 
-    async def _serve_channel(self, channel: str, receive: Receive) -> None:
-        while True:
-            await self._dispatcher.consume(Message(dict(await receive()), channel, self.alias))
+    async def _serve_channel(self, scope: Scope, receive: Receive, prepares: tuple[Prepare, ...]) -> None:
+        channel: str = scope["channel"]
+        threads = enter_threads()
+        try:
+            for prepare in prepares:
+                await prepare(scope)
+            while True:
+                await self._workers_dispatcher.consume(Message(dict(await receive()), channel, self.alias))
+        finally:
+            leave_threads(threads)
+
+
+class RoutedFirst(RacewayApplication):
+    """Serve a WebSocket with ``application`` if that has a route for its path, else with ``messages``."""
+
+    def __init__(self, application: URLRouter, messages: ASGIApplication) -> None:
+        self.application = application
+        self.messages = messages
+
+    def raceway_begin(
+        self, scope: Scope, receive: Receive, send: Send, prepares: tuple[Prepare, ...] = ()
+    ) -> Awaitable[None]:
+        is_routed = self.application.resolve(path_to_route(scope)) is not None
+        return begin(self.application if is_routed else self.messages, scope, receive, send, prepares)
 
 
 class LayerApplication(RacewayApplication):

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from inspect import isawaitable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.dispatch import Signal
@@ -36,6 +36,9 @@ FIRST_WAIT_S: Final = 0.1
 LONGEST_WAIT_S: Final = 5.0
 """How long a message waits for its next try: twice as long each time, in seconds."""
 
+TRIES: Final = "__retries__"
+"""Where a message says how often it was tried again."""
+
 ACCEPTED: Final[dict[str, Any]] = {"accept": True}
 REFUSED: Final[dict[str, Any]] = {"close": True}
 FAILED: Final[dict[str, Any]] = {
@@ -44,8 +47,26 @@ FAILED: Final[dict[str, Any]] = {
     "content": b"Internal Server Error\n",
 }
 
-Guard = Callable[[], AbstractContextManager[object]]
+Guard: TypeAlias = Callable[[], AbstractContextManager[object]]
 """Makes what is around a call that runs in a thread, where it cannot be cancelled."""
+
+
+Again: TypeAlias = Callable[[Message, float], Awaitable[bool]]
+"""Has a message come again in so many seconds: ``True`` if it is here again, ``False`` if it comes as a new one."""
+
+
+async def wait_here(message: Message, wait_s: float) -> bool:
+    """For a client's messages, which are consumed in order: the later ones wait too."""
+    await asyncio.sleep(wait_s)
+    return True
+
+
+async def send_again(message: Message, wait_s: float) -> bool:
+    """For a named channel's messages: others go before it, and it is in nobody's hands meanwhile."""
+    if "delay" not in message.channel_layer.extensions:
+        return await wait_here(message, wait_s)
+    await message.channel.asend(message.content, delay=wait_s)
+    return False
 
 
 class Dispatcher:
@@ -55,9 +76,10 @@ class Dispatcher:
     ``websocket.connect`` that returns without an answer has accepted.
     """
 
-    def __init__(self, router: Routes, retries: int = RETRIES) -> None:
+    def __init__(self, router: Routes, again: Again = wait_here, retries: int = RETRIES) -> None:
         self.router = router
-        self.retries = retries
+        self._again = again
+        self._retries = retries
 
     async def consume(self, message: Message, guard: Guard = nullcontext) -> None:
         """Call the consumer of ``message``, again and again if it asks for that."""
@@ -69,14 +91,16 @@ class Dispatcher:
         await self._end_session(message)
 
     async def _try(self, message: Message, consumer: Consumer, kwargs: dict[str, Any], guard: Guard) -> None:
-        for wait_s in waits(self.retries):
-            message.__doomed__ = wait_s is None
+        while True:
+            tries: int = message.get(TRIES, 0)
+            message.__doomed__ = tries >= self._retries
             error = await outcome(call_consumer(consumer, message, kwargs, guard))
-            if isinstance(error, ConsumeLater) and wait_s is not None:
-                await asyncio.sleep(wait_s)
-                continue
-            await self._follow(message, consumer, error)
-            return
+            if not isinstance(error, ConsumeLater) or message.__doomed__:
+                await self._follow(message, consumer, error)
+                return
+            message[TRIES] = tries + 1
+            if not await self._again(message, wait_s(tries)):
+                return
 
     async def _follow(self, message: Message, consumer: Consumer, error: Exception | None) -> None:
         if isinstance(error, ChannelSocketException):
@@ -142,11 +166,9 @@ async def _run(error: ChannelSocketException, message: Message) -> None:
 # Decisions
 
 
-def waits(retries: int) -> Iterator[float | None]:
-    """How long to wait after each try, in seconds; ``None``: this is the last one."""
-    for number in range(retries):
-        yield min(FIRST_WAIT_S * 2**number, LONGEST_WAIT_S)
-    yield None
+def wait_s(tries: int) -> float:
+    """How long a message waits that was tried ``tries`` times again already, in seconds."""
+    return min(FIRST_WAIT_S * 2.0**tries, LONGEST_WAIT_S)
 
 
 def answer_to(channel: str, error: Exception | None) -> dict[str, Any] | None:

@@ -23,7 +23,8 @@ RECEIVE: Final = "websocket.receive"
 DISCONNECT: Final = "websocket.disconnect"
 HTTP_REQUEST: Final = "http.request"
 HTTP_DISCONNECT: Final = "http.disconnect"
-OF_CONNECTIONS: Final = frozenset({CONNECT, RECEIVE, DISCONNECT, HTTP_REQUEST, HTTP_DISCONNECT})
+OF_SOCKETS: Final = frozenset({CONNECT, RECEIVE, DISCONNECT})
+OF_CONNECTIONS: Final = OF_SOCKETS | {HTTP_REQUEST, HTTP_DISCONNECT}
 """The channels that clients' connections fill; workers listen to all others."""
 
 

@@ -37,10 +37,11 @@ C = TypeVar("C", bound=Callable[..., Any])
 Attach: TypeAlias = Callable[[Message], AbstractContextManager[None]]
 """Puts something on a message for as long as its consumer runs; uses the database."""
 
-LAST_MESSAGES: Final = ("websocket.disconnect", "http.disconnect")
-"""After these a connection has no more messages, and so no channel session."""
+LAST_MESSAGES: Final = ("websocket.disconnect", "http.request", "http.disconnect")
+"""After these a connection need have no more messages, and so has no channel session."""
 
-CONNECTION_MESSAGES: Final = ("websocket.", "http.")
+CONNECTION_MESSAGES: Final = ("websocket.connect", "websocket.receive")
+"""After these there is one more, by which the session is forgotten at the latest."""
 
 HTTP_SESSION_KEY: Final = "_raceway_http_session"
 """Where a channel session remembers which session of Django's its socket came with."""
@@ -184,7 +185,7 @@ def _channel_session(message: Message) -> Iterator[None]:
             _kept.discard(name)
             session.delete(session.session_key)
         elif session.modified:
-            if message.channel.name.startswith(CONNECTION_MESSAGES):
+            if message.channel.name in CONNECTION_MESSAGES:
                 _kept.add(name)
             session.save()
 
