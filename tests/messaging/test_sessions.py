@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from hashlib import sha1
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from asgiref.sync import async_to_sync, iscoroutinefunction
@@ -15,6 +16,7 @@ from django.core.management import call_command
 from django.db import connections
 from django.test import Client, override_settings
 from django.utils import timezone
+from websockets.exceptions import InvalidStatus
 
 from raceway.errors import ConfigurationError, DenyConnection
 from raceway.messaging import sessions
@@ -34,7 +36,9 @@ from raceway.messaging.sessions import (
     sessions_of,
     transfer_user,
 )
+from tests.messaging.serving import serving, wait_until
 from tests.project.database import Session, make_user, migrate
+from tests.server.running import DEADLINE_S
 
 pytestmark = pytest.mark.shell  # they use a database
 
@@ -398,3 +402,45 @@ def test_a_rule_of_ones_own_for_origins() -> None:
     assert one.connect(message(CONNECT, headers=[[b"origin", b"https://example.com"]])) is one
     with pytest.raises(DenyConnection):
         one.connect(message(CONNECT, headers=[[b"origin", b"http://example.com"]]))
+
+
+# Over real sockets
+
+
+def remembers(message: Message) -> None:
+    message.channel_session["seen"] = True
+
+
+def denies(message: Message) -> None:
+    remembers(message)
+    raise DenyConnection
+
+
+def wait_for_sessions(count: int) -> None:
+    wait_until(lambda: Session.objects.count() == count)
+
+
+def test_a_socket_takes_its_session_with_it() -> None:
+    with serving({CONNECT: channel_session(remembers)}) as served:
+        with served.socket():
+            wait_for_sessions(1)
+        wait_for_sessions(0)
+
+
+def test_a_refused_socket_leaves_nothing_behind() -> None:
+    with serving({CONNECT: channel_session(denies)}) as served:
+        with pytest.raises(InvalidStatus):
+            served.socket()
+        wait_for_sessions(0)
+
+
+def test_an_answered_request_leaves_nothing_behind() -> None:
+    @channel_session
+    def answers(message: Message) -> None:
+        remembers(message)
+        message.reply_channel.send({"status": 200, "content": b"hello"})  # type: ignore[union-attr]
+
+    with serving({"http.request": answers}) as served:
+        with urlopen(f"http://{served.address}/", timeout=DEADLINE_S) as response:
+            assert response.read() == b"hello"
+        wait_for_sessions(0)
