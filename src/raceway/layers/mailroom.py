@@ -6,11 +6,12 @@ import asyncio
 import math
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 from raceway import clock as raceway_clock
+from raceway.done import DONE
 from raceway.errors import ChannelFull, LayerUnavailable
 from raceway.layers.front import ChannelLayer, LoopPart, running_loop
 from raceway.layers.queues import DELAYED, NO_CAPACITY, Delayed, Later, Queues, Waiting
@@ -25,7 +26,7 @@ class QueueLayer(ChannelLayer):
     For backends; ``clock`` is in seconds and measures expiry and ages.
     """
 
-    extensions = [*ChannelLayer.extensions, "statistics"]
+    extensions = [*ChannelLayer.extensions, "statistics", "delay"]
 
     def __init__(self, *, clock: Callable[[], float] = raceway_clock.monotonic, **options: Any) -> None:
         super().__init__(**options)
@@ -47,8 +48,12 @@ class QueueLayer(ChannelLayer):
 
     # Delay: a message waits in this process, and ends with it
 
-    def _send_later(self, channel: str, message: Message, delay_s: float, token: str) -> None:
-        """Send in ``delay_s`` seconds. Raises ``LayerUnavailable`` if too many messages wait for their time."""
+    def start_send_later(self, channel: str, message: Message, delay_s: float, token: str) -> Awaitable[None]:
+        self.send_later_from_thread(channel, message, delay_s, token)
+        return DONE
+
+    def send_later_from_thread(self, channel: str, message: Message, delay_s: float, token: str) -> None:
+        self._sent_count += 1
         with self._lock:
             if not self._delayed.add(channel, token, message, self._clock() + delay_s, self.expiry):
                 raise LayerUnavailable(
@@ -56,7 +61,10 @@ class QueueLayer(ChannelLayer):
                 )
         self._set_timers()
 
-    def _cancel_later(self, channel: str, token: str) -> bool:
+    async def cancel(self, channel: str, token: str) -> bool:
+        return self.cancel_from_thread(channel, token)
+
+    def cancel_from_thread(self, channel: str, token: str) -> bool:
         self._send_due()
         with self._lock:
             return self._delayed.cancel(channel, token)

@@ -30,7 +30,7 @@ class MemoryLayer(QueueLayer):
     ``clock`` is in seconds and measures expiry and ages.
     """
 
-    extensions = [*QueueLayer.extensions, "members", "delay", "presence"]
+    extensions = [*QueueLayer.extensions, "members", "presence"]
 
     def __init__(self, *, clock: Callable[[], float] = raceway_clock.monotonic, **options: Any) -> None:
         super().__init__(clock=clock, **options)
@@ -47,20 +47,6 @@ class MemoryLayer(QueueLayer):
     def send_from_thread(self, channel: str, message: Message) -> None:
         self._sent_count += 1
         self._send(channel, message)
-
-    def start_send_later(self, channel: str, message: Message, delay_s: float, token: str) -> Awaitable[None]:
-        self.send_later_from_thread(channel, message, delay_s, token)
-        return DONE
-
-    def send_later_from_thread(self, channel: str, message: Message, delay_s: float, token: str) -> None:
-        self._sent_count += 1
-        self._send_later(channel, message, delay_s, token)
-
-    async def cancel(self, channel: str, token: str) -> bool:
-        return self._cancel_later(channel, token)
-
-    def cancel_from_thread(self, channel: str, token: str) -> bool:
-        return self._cancel_later(channel, token)
 
     def start_publish(
         self, group: str, message: Message, exclude: str | None = None, policy: Policy = "close"

@@ -88,7 +88,7 @@ class LocalLayer(QueueLayer):
     a broker groups reach this process only, and a channel that is not here raises ``LayerUnavailable``.
     """
 
-    extensions = [*QueueLayer.extensions, "members", "delay", "presence"]
+    extensions = [*QueueLayer.extensions, "members", "presence"]
 
     def __init__(
         self, *, path: str | os.PathLike[str] | None = None, lease_s: float = 15.0, **options: Any
