@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from contextvars import Context, copy_context
+from functools import partial
+from typing import Any, ClassVar, TypeVar
 
 from asgiref.sync import ThreadSensitiveContext
 from django.db import connections
@@ -22,6 +24,8 @@ from raceway.testing.database import keep_connections
 from raceway.testing.layers import ChannelLayersMixin
 from raceway.threads import in_test
 from raceway.types import ASGIApplication, Receive, Scope, Send
+
+T = TypeVar("T")
 
 
 class LiveServerThread(threading.Thread):
@@ -47,6 +51,7 @@ class LiveServerThread(threading.Thread):
         self.error: BaseException | None = None
         self.errors: list[BaseException] = []
         self._loop: asyncio.AbstractEventLoop
+        self._context: Context
         self._ended: asyncio.Event
 
     @property
@@ -74,6 +79,19 @@ class LiveServerThread(threading.Thread):
             self._loop.call_soon_threadsafe(self._ended.set)
         self.join()
 
+    def call(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+        """Run ``function(*args)`` in the server's loop, as its applications run there, and wait for its end."""
+        result: Future[T] = Future()
+
+        async def run() -> None:
+            try:
+                result.set_result(await function(*args))
+            except BaseException as error:
+                result.set_exception(error)
+
+        self._loop.call_soon_threadsafe(partial(self._loop.create_task, run()), context=self._context.copy())
+        return result.result()
+
     async def _serve(self) -> None:
         in_test.set(True)
         self._loop = asyncio.get_running_loop()
@@ -86,6 +104,7 @@ class LiveServerThread(threading.Thread):
                 address = server.addresses[0]
                 assert isinstance(address, tuple)
                 self.port = address[1]
+                self._context = copy_context()
                 self.is_ready.set()
                 await self._ended.wait()
                 await server.stop(drain_s=0)
