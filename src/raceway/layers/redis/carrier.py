@@ -203,6 +203,12 @@ class RedisCarrier(Carrier):
     def named(self, group: str) -> asyncio.Future[list[str]]:
         return self._do(self._requests.named(group))
 
+    def elect(self, role: str, lease_s: float) -> asyncio.Future[bool]:
+        return self._do(self._requests.elect(role, self._owner, lease_s))
+
+    def resign(self, role: str) -> asyncio.Future[None]:
+        return self._do(self._requests.resign(role, self._owner))
+
     def _do(self, request: Request[T]) -> asyncio.Future[T]:
         done: asyncio.Future[T] = self._loop.create_future()
         self._ask(request, done)

@@ -52,6 +52,7 @@ def script(name: str) -> Script:
 SCRIPTS: Final = (
     "add_named",
     "cancel",
+    "elect",
     "figures",
     "named",
     "pop",
@@ -59,6 +60,7 @@ SCRIPTS: Final = (
     "put_back",
     "put_later",
     "renew",
+    "resign",
 )
 
 
@@ -131,7 +133,12 @@ class Requests:
         return "SPUBLISH" if is_sharded else "PUBLISH"
 
     def _script(
-        self, name: str, tag: str, *words: Word, read: Callable[[list[Reply]], T | Request[T]]
+        self,
+        name: str,
+        tag: str,
+        *words: Word,
+        read: Callable[[list[Reply]], T | Request[T]],
+        key: str | None = None,
     ) -> Request[T]:
         base = self._base(tag)
         return Request(tag, (pack("EVALSHA", script(name).sha, 2, base, f"{base}{NO_KEY}", *words),), read)
@@ -207,6 +214,19 @@ class Requests:
         """Go on holding so many (channel, hold) of one tag."""
         members = [held(channel, hold) for channel, hold in holds]
         return self._script("renew", tag, microseconds(HOLD_LEASE_S), *members, read=done)
+
+    # Roles
+
+    def elect(self, role: str, who: str, lease_s: float) -> Request[bool]:
+        milliseconds = max(1, round(lease_s * 1000))
+        return self._script("elect", role, who, milliseconds, key=self._role(role), read=yes)
+
+    def resign(self, role: str, who: str) -> Request[None]:
+        return self._script("resign", role, who, key=self._role(role), read=done)
+
+    def _role(self, role: str) -> str:
+        """A key that ``scan`` does not find: who forgets all messages keeps what processes agree on."""
+        return f"{self._prefix}:role:{{{role}}}"
 
     # All of it
 
