@@ -32,6 +32,7 @@ class Hub:
         self.named = NamedMembers()
         self.later: dict[tuple[str, str], tuple[float, bytes, float]] = {}
         self.heard: dict[str, list[Callable[[str, bytes], object]]] = {}
+        self.roles: dict[str, tuple[object, float]] = {}
         self.is_down = False
 
     def check(self) -> None:
@@ -109,6 +110,21 @@ class Hub:
         with self.lock:
             self.check()
             return list(self.named.channels(group, clock.monotonic()))
+
+    def elect(self, role: str, lease_s: float, who: object) -> bool:
+        with self.lock:
+            self.check()
+            holder, until = self.roles.get(role, (who, 0.0))
+            if holder is not who and until > clock.monotonic():
+                return False
+            self.roles[role] = who, clock.monotonic() + lease_s
+            return True
+
+    def resign(self, role: str, who: object) -> None:
+        with self.lock:
+            self.check()
+            if self.roles.get(role, (None,))[0] is who:
+                del self.roles[role]
 
     def flush(self) -> None:
         with self.lock:
@@ -198,6 +214,12 @@ class HubCarrier(Carrier):
 
     def figures(self, channel: str | None) -> asyncio.Future[Statistics]:
         return self.begin(self.hub.figures, channel)
+
+    def elect(self, role: str, lease_s: float) -> asyncio.Future[bool]:
+        return self.begin(self.hub.elect, role, lease_s, self)
+
+    def resign(self, role: str) -> asyncio.Future[None]:
+        return self.begin(self.hub.resign, role, self)
 
     def flush(self) -> asyncio.Future[None]:
         return self.begin(self.hub.flush)

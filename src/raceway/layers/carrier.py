@@ -1,8 +1,9 @@
 """What a backend for several processes gives: something that carries frames to addresses, and keeps queues.
 
-Addresses are strings: ``g:<group>``; ``p:<process>``, a process's own; ``a``, everybody's; ``c:<channel>``, for the
-news that a named channel has something (``channel_address``); ``r:<anything>``, for answers. Frames are bytes that a
-carrier does not look into. A named channel is one whose name no process has made (``raceway.layers.spec.process_of``).
+Addresses are strings: ``g:<group>``; ``p:<process>``, a process's own; ``a``, everybody's; ``d``, of whoever was
+elected; ``r:<anything>``, for answers; ``c:<channel>``, for the news that a named channel has something
+(``channel_address``). Frames are bytes that a carrier does not look into. A named channel is one whose name no process
+has made (``raceway.layers.spec.process_of``).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from raceway.layers.spec import non_local_name
 from raceway.layers.statistics import Statistics
 
 EVERYBODY = "a"
+DESK = "d"
+"""Where presences are kept: the carrier that was elected subscribes to it."""
 
 
 def group_address(group: str) -> str:
@@ -132,6 +135,14 @@ class Carrier(ABC):
     @abstractmethod
     def figures(self, channel: str | None) -> asyncio.Future[Statistics]:
         """Of one named channel, or of all (``None``)."""
+
+    @abstractmethod
+    def elect(self, role: str, lease_s: float) -> asyncio.Future[bool]:
+        """Have ``role`` for ``lease_s`` seconds, or keep it for so long; ``False`` if another carrier has it."""
+
+    @abstractmethod
+    def resign(self, role: str) -> asyncio.Future[None]:
+        """Let go of ``role``, if this carrier has it."""
 
     @abstractmethod
     def flush(self) -> asyncio.Future[None]:

@@ -18,6 +18,7 @@ from typing import Any, Final, cast
 
 from raceway.done import DONE
 from raceway.errors import ChannelFull, LayerUnavailable
+from raceway.layers.attending import Attending
 from raceway.layers.carrier import (
     EVERYBODY,
     Carrier,
@@ -28,10 +29,28 @@ from raceway.layers.carrier import (
     group_address,
     process_address,
 )
-from raceway.layers.frames import Ask, Cancel, Deliver, Frame, Join, Publish, Reply, decode, encode
+from raceway.layers.frames import (
+    Ask,
+    Beat,
+    Cancel,
+    Changed,
+    Deliver,
+    Enter,
+    Exit,
+    Frame,
+    Gone,
+    Join,
+    Publish,
+    Reply,
+    Whole,
+    decode,
+    encode,
+)
 from raceway.layers.front import LoopPart, Work, running_loop
 from raceway.layers.mailroom import QueueLayer, forget_receiver, said_for, wake
+from raceway.layers.presences import tell_listener
 from raceway.layers.queues import Waiting
+from raceway.layers.roster import Roll
 from raceway.layers.sealing import Seal
 from raceway.layers.spec import as_event, process_of, require_group_name
 from raceway.layers.statistics import Statistics
@@ -82,7 +101,8 @@ class DistributedPart(LoopPart):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, layer: DistributedLayer) -> None:
         super().__init__(loop)
-        self.carrier = layer.make_carrier(loop, LoopEars(layer, self))
+        self.ears = LoopEars(layer, self)
+        self.carrier = layer.make_carrier(loop, self.ears)
         self.reply_to = f"r:{secrets.token_hex(8)}"
         self.asking: dict[int, Asking] = {}
         self._hears_answers = False
@@ -91,6 +111,8 @@ class DistributedPart(LoopPart):
         self._tasks: set[asyncio.Task[Any]] = set()
         self._pumps: dict[str, asyncio.Task[Any]] = {}
         self._hears_everybody = False
+        self._next_question = layer._asks
+        self.attending = Attending(self, layer, layer._clock)
 
     # Subscriptions
 
@@ -133,6 +155,39 @@ class DistributedPart(LoopPart):
             self._hears_answers = True
             self.subscribe(self.reply_to)
         return self.pending(self.reply_to)
+
+    def expect_answer(self, wait_s: float) -> tuple[int, asyncio.Future[bool]]:
+        """A number for a question to one carrier, and whether it answers within ``wait_s``; its answer is not kept."""
+        self.listen_for_answers()
+        n = next(self._next_question)
+        asking = self.asking[n] = Asking(self.loop)
+        asking.expect(1)
+        answered: asyncio.Future[bool] = self.loop.create_future()
+
+        def settle(_: object = None) -> None:
+            timer.cancel()
+            self.asking.pop(n, None)
+            if not answered.done():
+                answered.set_result(bool(asking.answers))
+
+        timer = self.loop.call_later(wait_s, settle)
+        asking.done.add_done_callback(settle)
+        return n, answered
+
+    def cast(self, address: str, frame: bytes, what: str) -> None:
+        """Carry something whose failure is only told in the log."""
+        told(what, self.carrier.cast(address, frame))
+
+    def reply(self, address: str, reply: Reply) -> None:
+        if address == self.reply_to:
+            self.answered(reply)
+        else:
+            self.cast(address, encode(reply), "An answer")
+
+    def answered(self, reply: Reply) -> None:
+        asking = self.asking.get(reply.n)
+        if asking is not None:
+            asking.answer(reply.value)
 
     def listen(self, channel: str) -> asyncio.Future[Any] | None:
         """Hear when a named channel has something; as often as it is said, ``unlisten`` takes it back."""
@@ -186,6 +241,7 @@ class DistributedPart(LoopPart):
             task.cancel()
 
     async def aclose(self) -> None:
+        await self.attending.aclose()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -200,7 +256,7 @@ class DistributedLayer(QueueLayer):
     ``symmetric_encryption_keys`` and ``serializer_format`` are for what leaves it: see ``raceway.layers.sealing.Seal``.
     """
 
-    extensions = [*QueueLayer.extensions, "members", "delay"]
+    extensions = [*QueueLayer.extensions, "members", "presence"]
     hands_over_first: bool = True
     """A group message reaches the members of its own process at once, whatever becomes of its way to the others."""
 
@@ -212,6 +268,7 @@ class DistributedLayer(QueueLayer):
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        self.presence_changed = tell_listener
         self._seal = Seal(symmetric_encryption_keys, serializer_format)
         self._thread: ThreadCarrier | None = None
         self._thread_lock = threading.Lock()
@@ -276,7 +333,8 @@ class DistributedLayer(QueueLayer):
 
     def start_send_later(self, channel: str, message: Message, delay_s: float, token: str) -> Awaitable[None]:
         if self._is_here(channel):
-            return super().start_send_later(channel, message, delay_s, token)
+            super().send_later_from_thread(channel, message, delay_s, token)
+            return DONE
         carrier, owner, sealed = self._carrier_here(), process_of(channel), self._seal.seal(message)
         carried: asyncio.Future[Any]
         if owner is None:
@@ -300,11 +358,11 @@ class DistributedLayer(QueueLayer):
 
     async def cancel(self, channel: str, token: str) -> bool:
         if self._is_here(channel):
-            return await super().cancel(channel, token)
+            return super().cancel_from_thread(channel, token)
         owner = process_of(channel)
         if owner is None:
             return await self._carrier_here().cancel(channel, token)
-        return any(await self._gather(process_address(owner), lambda r, n: Cancel(r, n, channel, token)))
+        return any(await self.gather(process_address(owner), lambda r, n: Cancel(r, n, channel, token)))
 
     def cancel_from_thread(self, channel: str, token: str) -> bool:
         if self._is_here(channel):
@@ -401,6 +459,13 @@ class DistributedLayer(QueueLayer):
         super().close(channel)
         if part is not None:
             cast(DistributedPart, part).stop_pump(channel)
+            cast(DistributedPart, part).attending.exit(None, channel)
+
+    def leave_all(self, channel: str) -> None:
+        part = self._part_of(channel)
+        super().leave_all(channel)
+        if part is not None:
+            cast(DistributedPart, part).attending.exit(None, channel)
 
     async def _pump(self, part: DistributedPart, channel: str) -> None:
         """Hand over what comes for a named channel that is open."""
@@ -549,7 +614,7 @@ class DistributedLayer(QueueLayer):
         part, owner = self._distributed_part_here(), process_of(channel)
         if owner not in (None, self._process):
             return part.run(
-                self._gather(process_address(owner), lambda r, n: Join(r, n, group, channel, leaves))
+                self.gather(process_address(owner), lambda r, n: Join(r, n, group, channel, leaves))
             )
         if leaves:
             return part.carrier.discard_named(group, channel)
@@ -574,19 +639,19 @@ class DistributedLayer(QueueLayer):
 
     async def flush(self) -> None:
         await super().flush()
-        await self._gather(EVERYBODY, lambda r, n: Ask(r, n, "flush", ""))
+        await self.gather(EVERYBODY, lambda r, n: Ask(r, n, "flush", ""))
         await self._carrier_here().flush()
 
     # Members and statistics
 
     async def group_channels(self, group: str) -> list[str]:
         require_group_name(group)
-        lists: list[list[str]] = await self._gather(EVERYBODY, lambda r, n: Ask(r, n, "channels", group))
+        lists: list[list[str]] = await self.gather(EVERYBODY, lambda r, n: Ask(r, n, "channels", group))
         return sum(lists, await self._carrier_here().named(group))
 
     async def group_count(self, group: str) -> int:
         require_group_name(group)
-        counts: list[int] = await self._gather(EVERYBODY, lambda r, n: Ask(r, n, "count", group))
+        counts: list[int] = await self.gather(EVERYBODY, lambda r, n: Ask(r, n, "count", group))
         return sum(counts, len(await self._carrier_here().named(group)))
 
     def channels_from_thread(self, group: str) -> list[str]:
@@ -612,7 +677,44 @@ class DistributedLayer(QueueLayer):
         here = await super().channel_statistics(channel)
         return here if "!" in channel else await self._carrier_here().figures(channel)
 
-    async def _gather(self, address: str, make: Callable[[str, int], Frame]) -> list[Any]:
+    # Presence
+
+    def start_enter(
+        self, presence: str, key: str, channel: str, meta: dict[str, Any], grace_s: float
+    ) -> Awaitable[None]:
+        part = cast("DistributedPart | None", self._part_of(channel))
+        if part is None:
+            return DONE
+        entered = part.attending.enter(presence, key, channel, meta, grace_s)
+        return Outcome(entered, f"{channel} entering {presence}")
+
+    def start_exit(self, presence: str, channel: str) -> Awaitable[None]:
+        part = cast("DistributedPart | None", self._part_of(channel))
+        if part is not None:
+            part.attending.exit(presence, channel)
+        return DONE
+
+    async def roll(self, presence: str) -> Roll:
+        return cast(Roll, await self._at_desk("roll", presence) or {})
+
+    async def roll_count(self, presence: str) -> int:
+        return cast(int, await self._at_desk("roll_count", presence) or 0)
+
+    def roll_from_thread(self, presence: str) -> Roll:
+        return cast(Roll, self._at_desk_from_thread("roll", presence) or {})
+
+    def roll_count_from_thread(self, presence: str) -> int:
+        return cast(int, self._at_desk_from_thread("roll_count", presence) or 0)
+
+    async def _at_desk(self, what: str, presence: str) -> Any:
+        return said_at_desk(await self.gather(EVERYBODY, lambda r, n: Ask(r, n, what, presence)))
+
+    def _at_desk_from_thread(self, what: str, presence: str) -> Any:
+        return said_at_desk(self._gather_from_thread(EVERYBODY, lambda r: Ask(r, 0, what, presence)))
+
+    # Questions
+
+    async def gather(self, address: str, make: Callable[[str, int], Frame]) -> list[Any]:
         """The answers of all who hear a question, but of those that take longer than ``ASK_S``."""
         part, n = self._distributed_part_here(), next(self._asks)
         asking = part.asking[n] = Asking(part.loop)
@@ -711,9 +813,12 @@ class LoopEars:
             elif isinstance(said, Deliver):
                 self._deliver(said)
             elif isinstance(said, Reply):
-                asking = self._part.asking.get(said.n)
-                if asking is not None:
-                    asking.answer(said.value)
+                self._part.answered(said)
+            elif isinstance(said, Enter | Exit | Beat | Whole | Gone):
+                self._part.attending.heard(said)
+            elif isinstance(said, Changed):
+                if self._layer.presence_changed is not None:
+                    self._layer.presence_changed(said.presence, said.kind, said.key, said.metas)
             else:
                 self._answer(said)
         except ValueError as error:  # not one of ours, or sealed with another key
@@ -733,38 +838,65 @@ class LoopEars:
                 self._layer._send(frame.channel, message)
 
     def _answer(self, frame: Ask | Join | Cancel) -> None:
-        if isinstance(frame, Join):
-            self._part.run(self._join(frame))
-            return
+        part = self._part
         value: Any = None
+        if isinstance(frame, Join):
+            part.run(self._join(frame))
+            return
         if isinstance(frame, Cancel):
             value = self._layer.cancel_from_thread(frame.channel, frame.token)
         elif frame.what == "count":
-            value = self._part.registry.count(frame.group)
+            value = part.registry.count(frame.name)
         elif frame.what == "channels":
-            value = self._part.registry.channels(frame.group)
+            value = part.registry.channels(frame.name)
+        elif frame.what in ("roll", "roll_count"):
+            part.run(self._answer_at_desk(frame))
+            return
+        elif frame.what == "again":
+            part.attending.say_all()
+        elif frame.what == "elect":
+            part.attending.elect()
         elif frame.what == "flush":
-            self._part.registry.clear()
+            part.registry.clear()
             self._layer.clear()
-        self._reply(frame.reply_to, Reply(frame.n, value))
+        if frame.reply_to:
+            part.reply(frame.reply_to, Reply(frame.n, value))
 
     async def _join(self, frame: Join) -> None:
         if frame.leaves:
             await self._layer.start_leave(frame.group, frame.channel)
         else:
             await self._layer.start_join(frame.group, frame.channel)
-        self._reply(frame.reply_to, Reply(frame.n, None))
+        self._part.reply(frame.reply_to, Reply(frame.n, None))
 
-    def _reply(self, address: str, reply: Reply) -> None:
-        told("An answer", self._part.carrier.cast(address, encode(reply)))
+    async def _answer_at_desk(self, frame: Ask) -> None:
+        value = await self._part.attending.answer(frame.what, frame.name)
+        self._part.reply(frame.reply_to, Reply(frame.n, value))
 
     def lost(self, reason: str) -> None:
+        self._part.attending.lost()
         self._layer.on_lost(reason)
 
     def missed(self, reason: str) -> None:
         self._part.wake_all()
+        self._part.attending.restored()
         self._layer.tell_gap(reason, self._part)
         self._layer.on_restored(reason)
+
+
+def said_at_desk(answers: list[Any]) -> Any:
+    """What the desk has answered; ``None`` if there is none, and nobody anywhere.
+
+    Raises ``LayerUnavailable`` while whoever had the desk is dead, and nobody has it yet.
+    """
+    for answer in answers:
+        if isinstance(answer, list):
+            return answer[0]
+    if any(answers):
+        raise LayerUnavailable(
+            "The process that kept the presences has gone, and no other has taken over yet."
+        )
+    return None
 
 
 async def ended(pending: asyncio.Future[Any]) -> None:

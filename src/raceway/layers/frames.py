@@ -46,12 +46,14 @@ class Cancel(Struct, array_like=True, tag=4):
 
 
 class Ask(Struct, array_like=True, tag=5):
-    """Cast to everybody: say ``Reply`` with the ``count`` or the ``channels`` of a group in your loop, or ``flush``."""
+    """Cast to everybody: say ``Reply`` with the ``count`` or the ``channels`` of the group ``name`` in your loop; with
+    the ``roll`` or the ``roll_count`` of the presence, if you have the desk, else with whether you have entries;
+    ``flush``; say ``Enter`` ``again``; or ``elect`` a desk."""
 
     reply_to: str
     n: int
     what: str
-    group: str
+    name: str
 
 
 class Reply(Struct, array_like=True, tag=6):
@@ -61,7 +63,60 @@ class Reply(Struct, array_like=True, tag=6):
     value: Any
 
 
-Frame: TypeAlias = Publish | Deliver | Join | Cancel | Ask | Reply
+class Enter(Struct, array_like=True, tag=7):
+    """Cast to the desk, as the next four: a connection of ``owner`` is there for a person; say ``Reply``. ``again``: it
+    was there before. See ``raceway.layers.roster``."""
+
+    owner: str
+    n: int
+    presence: str
+    key: str
+    channel: str
+    meta: dict[str, Any]
+    grace_s: float
+    again: bool = False
+
+
+class Exit(Struct, array_like=True, tag=8):
+    """A connection is there no more: in one presence, or in all (``None``)."""
+
+    owner: str
+    presence: str | None
+    channel: str
+
+
+class Beat(Struct, array_like=True, tag=9):
+    """``owner`` lives, and has so many entries."""
+
+    owner: str
+    entries: int
+
+
+class Whole(Struct, array_like=True, tag=12):
+    """``owner`` has no other entries than these, by presence and channel."""
+
+    owner: str
+    places: list[tuple[str, str]]
+
+
+class Gone(Struct, array_like=True, tag=10):
+    """``owner`` ends in good order."""
+
+    owner: str
+
+
+class Changed(Struct, array_like=True, tag=11):
+    """Cast to an owner: signal that a person has joined or left (``kind`` as in ``raceway.layers.roster.Change``)."""
+
+    presence: str
+    kind: str
+    key: str
+    metas: list[dict[str, Any]]
+
+
+Frame: TypeAlias = (
+    Publish | Deliver | Join | Cancel | Ask | Reply | Enter | Exit | Beat | Whole | Gone | Changed
+)
 
 encode: Final = msgspec.msgpack.Encoder().encode
 _decoder: Final[msgspec.msgpack.Decoder[Frame]] = msgspec.msgpack.Decoder(Frame)

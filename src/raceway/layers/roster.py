@@ -285,6 +285,11 @@ class Roster:
         place = self._presences.get(presence)
         return 0 if place is None else len(place.people)
 
+    def entries(self, owner: Hashable) -> list[tuple[str, str]]:
+        """The places of an owner's connections, by presence and channel."""
+        channels = self._owned.get(owner, {}).values()
+        return [(presence, channel.name) for channel in channels for presence in channel.connections]
+
     # Coming and going
 
     def _channel(self, name: str, owner: Hashable) -> _Channel:
