@@ -1,0 +1,57 @@
+"""A protocol server for lines over UDP. A datagram becomes a message to the channel ``udp.receive``; what is sent to
+the message's reply channel becomes a datagram to the client. It knows no consumers, and they need not know it.
+"""
+
+import asyncio
+import logging
+import secrets
+
+from raceway import Channel, get_channel_layer
+from raceway.errors import ChannelFull, LayerUnavailable
+
+logger = logging.getLogger("lines")
+WAITING = 1000
+"""Datagrams that may wait here; more are lost, as UDP loses them."""
+
+
+class Lines(asyncio.DatagramProtocol):
+    def __init__(self):
+        self.replies = f"udp.send.{secrets.token_hex(6)}!"  # and behind it, where the client is
+        self.datagrams = asyncio.Queue(WAITING)
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def datagram_received(self, data, client):
+        if self.datagrams.full():
+            logger.warning("A datagram from %s is lost: %d wait already.", client, WAITING)
+        else:
+            self.datagrams.put_nowait((data, client))
+
+    async def hear(self):
+        server = list(self.transport.get_extra_info("sockname"))
+        while True:
+            data, (host, port) = await self.datagrams.get()
+            message = {"data": data, "client": [host, port], "server": server}
+            try:
+                await Channel("udp.receive").asend(
+                    {"reply_channel": f"{self.replies}{host}_{port}", **message}
+                )
+            except (ChannelFull, LayerUnavailable) as error:
+                logger.warning("A datagram from %s:%d is lost: %s", host, port, error)
+
+    async def answer(self):
+        while True:
+            message = await get_channel_layer().receive(self.replies)
+            host, _, port = message["__asgi_channel__"].removeprefix(self.replies).rpartition("_")
+            data = message["text"].encode() if "text" in message else message["data"]
+            self.transport.sendto(data, (host, int(port)))
+
+
+async def serve(host, port):
+    loop = asyncio.get_running_loop()
+    transport, lines = await loop.create_datagram_endpoint(Lines, (host, port))
+    logger.info("Serving lines on udp://%s:%d", *transport.get_extra_info("sockname"))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(lines.hear())
+        tasks.create_task(lines.answer())
