@@ -69,8 +69,10 @@ class Served:
     def end_host(self, path: str) -> None:
         self._hosts.pop(path).stop()
 
-    def make(self, key: str, backend: str, options: dict[str, Any]) -> None:
-        self._layers[key] = import_string(backend)(**options)
+    def make(self, key: str, backend: str, options: dict[str, Any]) -> list[str]:
+        """Make a layer; its extensions."""
+        self._layers[key] = layer = import_string(backend)(**options)
+        return list(layer.extensions)
 
     async def end(self, key: str) -> None:
         await self._layers.pop(key).aclose()

@@ -10,6 +10,7 @@ from collections import defaultdict, deque
 from contextlib import suppress
 from itertools import count
 from typing import Any
+from zlib import crc32
 
 from raceway import clock
 from raceway.layers.spec import require_channel_name, require_group_name
@@ -23,6 +24,16 @@ class TooLarge(Exception):
     pass
 
 
+class Network:
+    """What the layers of several machines share."""
+
+    def __init__(self) -> None:
+        self.queues: dict[str, deque[tuple[float, Any]]] = defaultdict(deque)
+        self.groups: dict[str, dict[str, float]] = defaultdict(dict)
+        self.waiting: list[asyncio.Future[None]] = []
+        self.numbers = count()
+
+
 class PlainLayer:
     extensions = ["groups", "flush"]
     ChannelFull = Full
@@ -34,15 +45,15 @@ class PlainLayer:
         group_expiry: float = 86400,
         capacity: int = 100,
         channel_capacity: Any = None,
+        network: Network | None = None,
     ) -> None:
+        self.network = network or Network()
         self.expiry = expiry
         self.group_expiry = group_expiry
         self.capacity = capacity
         self.channel_capacity = channel_capacity or {}
-        self.queues: dict[str, deque[tuple[float, Any]]] = defaultdict(deque)
-        self.groups: dict[str, dict[str, float]] = defaultdict(dict)
-        self.waiting: list[asyncio.Future[None]] = []
-        self.numbers = count()
+        self.queues = self.network.queues
+        self.groups = self.network.groups
 
     # Each of these does one thing, so that a broken layer breaks one thing.
 
@@ -74,7 +85,7 @@ class PlainLayer:
         return self.queues[channel].popleft()[1]
 
     def wake(self) -> None:
-        waiting, self.waiting = self.waiting, []
+        waiting, self.network.waiting = self.network.waiting, []
         for news in waiting:
             if not news.done():
                 news.set_result(None)
@@ -85,7 +96,7 @@ class PlainLayer:
     # The specification
 
     async def new_channel(self, prefix: str = "specific") -> str:
-        return f"{prefix}.plain!{next(self.numbers)}"
+        return f"{prefix}.plain!{next(self.network.numbers)}"
 
     async def send(self, channel: str, message: Any) -> None:
         self.require_names(channel=channel)
@@ -99,7 +110,7 @@ class PlainLayer:
             if self.queues[channel]:
                 return self.take(channel)
             news = asyncio.get_running_loop().create_future()
-            self.waiting.append(news)
+            self.network.waiting.append(news)
             await news
 
     async def group_add(self, group: str, channel: str) -> None:
@@ -186,8 +197,8 @@ class CancelledReceiversTakeTheirMessage(PlainLayer):
 
 class WakesOneReceiver(PlainLayer):
     def wake(self) -> None:
-        if self.waiting:
-            self.waiting.pop(0).set_result(None)  # who may have been cancelled
+        if self.network.waiting:
+            self.network.waiting.pop(0).set_result(None)  # who may have been cancelled
 
 
 class GroupsRaiseFull(PlainLayer):
@@ -243,6 +254,78 @@ class OneQueueForAll(PlainLayer):
     def expire(self, channel: str) -> None:
         super().expire("conformance")
         self.queues[channel] = self.queues["conformance"]
+
+
+class LastPatternWins(PlainLayer):
+    def __init__(self, channel_capacity: Any = None, **options: Any) -> None:
+        super().__init__(channel_capacity=dict(reversed((channel_capacity or {}).items())), **options)
+
+
+class TwoShards(PlainLayer):
+    """Sends by the whole name, and receives by the part before the mark (V30)."""
+
+    def put(self, channel: str, message: Any) -> None:
+        if "!" in channel and crc32(channel.encode()) % 2 != crc32(channel.partition("!")[0].encode()) % 2:
+            return
+        super().put(channel, message)
+
+
+class ExpiredMessagesEndMemberships(PlainLayer):
+    def expire(self, channel: str) -> None:
+        count_before = len(self.queues[channel])
+        super().expire(channel)
+        if len(self.queues[channel]) < count_before:
+            for members in self.groups.values():
+                members.pop(channel, None)
+
+
+class CancelledReceiversAreNoMembers(PlainLayer):
+    async def receive(self, channel: str) -> Any:
+        try:
+            return await super().receive(channel)
+        except asyncio.CancelledError:
+            for members in self.groups.values():
+                members.pop(channel, None)
+            raise
+
+
+class MeetsNobody(PlainLayer):
+    def __init__(self, network: Network | None = None, **options: Any) -> None:
+        super().__init__(**options)
+
+
+class MeetsEverybody(PlainLayer):
+    def __init__(self, network: Network | None = None, **options: Any) -> None:
+        loop = asyncio.get_running_loop()  # one for each test
+        super().__init__(network=loop.__dict__.setdefault("network", Network()), **options)
+
+
+class EachMachineGetsItsOwn(PlainLayer):
+    """What is sent waits once for each machine."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        machines = vars(self.network).setdefault("machines", [])
+        self.queues = defaultdict(deque)
+        machines.append(self)
+
+    def put(self, channel: str, message: Any) -> None:
+        for machine in vars(self.network)["machines"]:
+            PlainLayer.put(machine, channel, message)
+
+
+class CountsForItself(PlainLayer):
+    """Other machines fill its channels."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.sent_count: dict[str, int] = defaultdict(int)
+
+    def put(self, channel: str, message: Any) -> None:
+        if self.sent_count[channel] >= self.capacity_of(channel):
+            raise Full
+        self.sent_count[channel] += 1
+        self.queues[channel].append((clock.monotonic() + self.expiry, self.copy(message)))
 
 
 class OneForEachLoop:

@@ -18,6 +18,8 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from inspect import signature
 from itertools import count, cycle
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -30,6 +32,7 @@ from tests.conformance.member import Packed, Token, unpacked
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 20.0
+OF_EVERY_LAYER = frozenset(signature(ChannelLayer).parameters)
 
 
 class Process:
@@ -112,8 +115,16 @@ class Processes:
         self._numbers = count()
 
     def make_layer(self, **options: Any) -> SpreadLayer:
-        """A layer with a broker of its own."""
-        return SpreadLayer(self, str(self.folder / f"{next(self._numbers)}"), **options)
+        """A local layer with a broker of its own."""
+        path = str(self.folder / f"{next(self._numbers)}")
+        self.host.order("host", path)
+        layer = self.spread("raceway.layers.local.LocalLayer", path=path, **options)
+        layer.at_end = partial(self.host.order, "end_host", path)
+        return layer
+
+    def spread(self, backend: str, **options: Any) -> SpreadLayer:
+        """A layer of ``backend``, a dotted path, in each of the processes."""
+        return SpreadLayer(self, f"{backend} {next(self._numbers)}", backend, options)
 
     def move_clock(self, seconds: float) -> None:
         for process in [*self.members, self.host]:
@@ -138,18 +149,19 @@ def processes(number: int) -> Iterator[Processes]:
 
 
 class SpreadLayer(ChannelLayer):
-    """``LocalLayer``s in several processes, in the shape of one layer."""
+    """The layers of several processes, in the shape of one layer."""
 
-    extensions = ["groups", "flush", "members", "presence"]
-
-    def __init__(self, processes: Processes, path: str, **options: Any) -> None:
-        super().__init__(**options)
-        self._key = self._path = path
-        self._host = processes.host
+    def __init__(self, processes: Processes, key: str, backend: str, options: dict[str, Any]) -> None:
+        super().__init__(**{name: value for name, value in options.items() if name in OF_EVERY_LAYER})
+        self._key = key
         self._members = processes.members
-        self._host.order("host", path)
+        self.at_end: Callable[[], object] = lambda: None
+        options = {
+            name: value for name, value in options.items() if name != "drop_share"
+        }  # that is done here
         for member in self._members:
-            member.order("make", path, "raceway.layers.local.LocalLayer", {**options, "path": path})
+            offered = member.order("make", key, backend, options)
+        self.extensions = [name for name in offered if name != "statistics"]  # those are of one process
         self._turns = cycle(self._members)
         self._senders: dict[int, Process] = {}
         """By thread."""
@@ -160,7 +172,7 @@ class SpreadLayer(ChannelLayer):
     def end(self) -> None:
         for member in self._members:
             member.order("end", self._key)
-        self._host.order("end_host", self._path)
+        self.at_end()
 
     # Who does it
 
@@ -201,9 +213,6 @@ class SpreadLayer(ChannelLayer):
         self._owners[name.partition("!")[0]] = owner
         return name
 
-    async def send(self, channel: str, message: dict[str, Any]) -> None:
-        await self._start(self._sender, "send", channel, message)
-
     async def receive(self, channel: str) -> Any:
         require_channel_name(channel, receive=True)
         member = self._opened.get(channel) or self._owner(channel)
@@ -223,15 +232,28 @@ class SpreadLayer(ChannelLayer):
     async def group_discard(self, group: str, channel: str) -> None:
         await self._start(next(self._turns), "group_discard", group, channel)
 
-    async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        await self._start(self._sender, "group_send", group, message)
-
     async def flush(self) -> None:
         await self._start(next(self._turns), "flush")
 
     async def aclose(self) -> None:
         for member in self._members:
             await self._start(member, "aclose")
+
+    # Delay
+
+    def start_send_later(self, channel: str, message: Message, *args: Any) -> Awaitable[None]:
+        return self._start(self._sender, "start_send_later", channel, Packed(message), *args)
+
+    def send_later_from_thread(self, channel: str, message: Message, *args: Any) -> None:
+        self._do(self._sender, "send_later_from_thread", channel, Packed(message), *args)
+
+    async def cancel(self, channel: str, token: str) -> Any:
+        return await self._start(next(self._turns), "cancel", channel, token)
+
+    def cancel_from_thread(self, channel: str, token: str) -> Any:
+        return self._do(next(self._turns), "cancel_from_thread", channel, token)
+
+    # Members
 
     async def group_channels(self, group: str) -> Any:
         return await self._start(next(self._turns), "group_channels", group)

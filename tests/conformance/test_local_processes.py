@@ -10,6 +10,7 @@ import pytest
 
 from raceway.testing.conformance import FrontConformance
 from tests.conformance.spread import Processes, SpreadLayer, processes
+from tests.project import database  # noqa: F401  for transactions
 
 pytestmark = pytest.mark.topology
 
@@ -26,6 +27,9 @@ class TestLocalProcesses(FrontConformance, unittest.IsolatedAsyncioTestCase):
         cls.processes = stack.enter_context(processes(MEMBERS))
 
     def make_layer(self, **options: Any) -> SpreadLayer:
+        return self.processes.make_layer(**options)
+
+    def make_stranger(self, **options: Any) -> SpreadLayer:
         return self.processes.make_layer(**options)
 
     async def end_layer(self, layer: SpreadLayer) -> None:

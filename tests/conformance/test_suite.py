@@ -20,6 +20,7 @@ NOT_CLAIMED = {
     "test_sync_code_sends_to_a_group",
     "test_a_receiver_in_another_loop",
     "test_a_loop_that_ended_leaves_the_layer_as_it_was",
+    *(name for name in dir(LayerConformance) if name.endswith("_from_a_thread")),
 }
 
 
@@ -45,6 +46,14 @@ def outcome(
         arrival_s = 0.1
 
         def make_layer(self, **options: Any) -> Any:
+            self.made = layer(**options)
+            return self.made
+
+        def make_neighbour(self, **options: Any) -> Any:
+            network = getattr(self.made, "network", None)
+            return None if network is None else layer(network=network, **options)
+
+        def make_stranger(self, **options: Any) -> Any:
             return layer(**options)
 
     for name, value in attributes.items():
@@ -99,6 +108,16 @@ def test_a_layer_of_the_specification_alone_passes() -> None:
         (plain.NewChannelsAreOne, "test_new_channels_differ_and_work"),
         (plain.LargeMessagesAreCut, "test_a_message_may_have_a_mebibyte"),
         (plain.WrongTypes, "test_all_types_of_the_specification_arrive"),
+        (plain.LastInFirstOut, "test_the_messages_of_each_sender_keep_their_order"),
+        (plain.LastPatternWins, "test_capacity_by_pattern"),
+        (plain.TwoShards, "test_no_message_to_many_new_channels_is_lost"),
+        (plain.ExpiredMessagesEndMemberships, "test_a_message_that_expires_ends_no_membership"),
+        (plain.CancelledReceiversAreNoMembers, "test_a_receiver_that_is_cancelled_stays_a_member"),
+        (plain.MeetsNobody, "test_machines_that_share_a_layer_reach_each_other"),
+        (plain.MeetsEverybody, "test_machines_with_layers_of_their_own_do_not"),
+        (plain.EachMachineGetsItsOwn, "test_receivers_on_several_machines_share_the_messages"),
+        (plain.LastInFirstOut, "test_order_holds_between_machines"),
+        (plain.CountsForItself, "test_machines_fill_one_channel_together"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else None,
 )
@@ -120,6 +139,18 @@ def test_a_layer_without_groups_and_flush_is_not_asked_for_them() -> None:
     assert failures(result) == set()
     skipped = names(result.skipped)
     assert {"test_flush_leaves_nothing", "test_group_messages_keep_their_order"} <= skipped
+
+
+def test_a_layer_that_stays_in_one_process_is_not_asked_for_others() -> None:
+    alone = {
+        "make_neighbour": LayerConformance.make_neighbour,
+        "make_stranger": LayerConformance.make_stranger,
+    }
+    result = outcome(plain.PlainLayer, **alone)
+    assert failures(result) == set()
+    assert {name for name in names(result.skipped) if "machine" in name} == {
+        name for name in dir(LayerConformance) if name.startswith("test_") and "machine" in name
+    }
 
 
 def test_what_a_layer_does_not_claim_is_not_asked_for() -> None:
@@ -229,11 +260,13 @@ def test_a_front_without_members_and_statistics_is_not_asked_for_them() -> None:
     class Small(MemoryLayer):
         extensions = ["groups", "flush"]
 
-    result = outcome(Small, ClockedFront)
+    result, whole = outcome(Small, ClockedFront), outcome(MemoryLayer, ClockedFront)
     assert failures(result) == set()
-    assert names(result.skipped) == {
+    assert names(result.skipped) - names(whole.skipped) == {
         "test_members_and_their_count",
         "test_members_of_a_presence_are_told_who_comes_and_goes",
         "test_people_are_there_as_long_as_they_have_a_connection",
         "test_statistics",
-    }
+        "test_flush_forgets_what_waits_for_its_time",
+        *(name for name in dir(FrontConformance) if name.startswith("test_") and "delay" in name),
+    } - names(whole.skipped)

@@ -378,6 +378,8 @@ class Broker:
             raise BrokenFrame(f"it takes twice with the number {frame.n}")
         if frame.hold:
             member.wants_hold.add(frame.n)
+        if self._delayed:  # the timer may be late
+            self._send_due(now)
         if not self._give(frame.channel, member, frame.n, now):
             member.takes[frame.n] = frame.channel
             self._takers.setdefault(frame.channel, OrderedDict())[member.id, frame.n] = member
