@@ -261,3 +261,72 @@ def test_a_taken_port_is_one_sentence(folder: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("Error: ")
     assert "Traceback" not in done.stderr
+
+
+ASK_FOR_WORK = """
+from django.http import HttpResponse
+from django.urls import path
+from raceway import Channel
+
+
+def order(request):
+    Channel("work").send({"greeting": "from a worker"})
+    return HttpResponse()
+
+
+urlpatterns = [path("order/", order)]
+"""
+
+WORK = """
+from raceway import Group
+
+
+def work(message):
+    Group("greeted").broadcast(message["greeting"])
+
+
+channel_routes = {"work": work}
+"""
+
+MEMORY = """
+CHANNEL_LAYERS = {"default": {"BACKEND": "raceway.layers.memory.MemoryLayer"}}
+"""
+
+
+@pytest.mark.parametrize("layer", ["", MEMORY], ids=["local", "memory"])
+@pytest.mark.parametrize("options", [[], ["--noreload"]], ids=["reloader", "no-reloader"])
+def test_named_channels_are_served_in_the_same_process(
+    runserver: Callable[..., Runserver], folder: Path, options: list[str], layer: str
+) -> None:
+    (folder / "settings.py").write_text(SETTINGS + layer)
+    (folder / "urls.py").write_text(ASK_FOR_WORK)
+    (folder / "routing.py").write_text(ROUTING + WORK)
+    server = runserver(*options)
+    port = server.port()
+    with greeted(port) as client:
+        assert client.recv(DEADLINE_S) == "first"
+        assert get(port, "/order/")[0] == 200
+        assert client.recv(DEADLINE_S) == "from a worker"
+    assert server.stop(signal.SIGTERM) == 0
+
+
+def test_noworker_leaves_named_channels_to_others(runserver: Callable[..., Runserver], folder: Path) -> None:
+    (folder / "urls.py").write_text(ASK_FOR_WORK)
+    (folder / "routing.py").write_text(ROUTING + WORK)
+    port = runserver("--noreload", "--noworker").port()
+    with greeted(port) as client:
+        assert client.recv(DEADLINE_S) == "first"
+        assert get(port, "/order/")[0] == 200
+        with pytest.raises(TimeoutError):
+            client.recv(0.3)
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "django", "runworker"],
+            cwd=folder,
+            env=environment(folder),
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            assert client.recv(DEADLINE_S) == "from a worker"
+        finally:
+            worker.terminate()
+        assert worker.wait(DEADLINE_S) == 0
