@@ -122,12 +122,12 @@ class Datagrams:
 
 @contextmanager
 def lines(tmp_path: Path) -> Iterator[tuple[int, int]]:
-    """The ports of the web server and of the UDP server."""
+    """The ports of the web server and of the UDP server, which waits for the other's broker."""
     folder = copied("udp", tmp_path)
     command = [sys.executable, "manage.py", "runudp", "--port", "0"]
     with (
-        runserver(folder, "config.settings") as web,
         started(folder, command, "config.settings", r"udp://127\.0\.0\.1:(\d+)") as udp,
+        runserver(folder, "config.settings") as web,
     ):
         yield web, udp
 

@@ -42,7 +42,12 @@ class Lines(asyncio.DatagramProtocol):
 
     async def answer(self):
         while True:
-            message = await get_channel_layer().receive(self.replies)
+            try:
+                message = await get_channel_layer().receive(self.replies)
+            except LayerUnavailable as error:
+                logger.warning("Nobody can be answered: %s", error)
+                await asyncio.sleep(1)
+                continue
             host, _, port = message["__asgi_channel__"].removeprefix(self.replies).rpartition("_")
             data = message["text"].encode() if "text" in message else message["data"]
             self.transport.sendto(data, (host, int(port)))
