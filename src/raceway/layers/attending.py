@@ -26,6 +26,9 @@ BEAT_S: Final = 5.0
 ENTER_S: Final = 5.0
 """How long an ``enter`` waits for the desk; then it goes on, and the desk hears of it with a beat."""
 
+HANDOVER_S: Final = 1.0
+"""How long a desk that ends waits for the next, to tell it who may come back within the grace."""
+
 
 class Attending:
     """The presences of one loop's channels; all methods belong to the loop's thread.
@@ -47,6 +50,11 @@ class Attending:
         self._is_ready = False
         """There is a desk, here or elsewhere, that hears what is said."""
         self._beating: asyncio.Task[None] | None = None
+        self._inheritance: list[tuple[str, str, dict[str, Any], float]] = []
+        """What the next desk hears from the one that ends here."""
+        self._has_handed_over = asyncio.Event()
+        self._is_told_of_the_end = False
+        """The last desk has ended in good order, and no other has it yet."""
         self._beat_now = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -77,6 +85,21 @@ class Attending:
     @property
     def has_entries(self) -> bool:
         return bool(self._entries)
+
+    def say_again(self) -> bool:
+        """Tell a new desk of all that are there; whether they were known to one that has gone without a word."""
+        inheritance, self._inheritance = self._inheritance, []
+        for n, (presence, key, meta, left_s) in enumerate(inheritance):
+            channel = f"{self._part.reply_to.removeprefix('r:')}!gone.{n}"
+            self._say(Enter(self._part.reply_to, 0, presence, key, channel, meta, left_s, again=True))
+            self._say(Exit(self._part.reply_to, None, channel))
+        if inheritance:
+            self._has_handed_over.set()
+            return False
+        was_known = any(entry.again for entries in self._entries.values() for entry in entries.values())
+        is_loss, self._is_told_of_the_end = was_known and not self._is_told_of_the_end, False
+        self.say_all()
+        return is_loss
 
     def say_all(self) -> None:
         """Tell the desk of all that are there."""
@@ -141,12 +164,15 @@ class Attending:
 
     async def _hear_everybody(self, settled: asyncio.Future[None]) -> None:
         """Who was there when the desk before this one went is there still."""
+        answers: list[Any] = []
         try:
             with suppress(LayerUnavailable):
-                await self._layer.gather(EVERYBODY, lambda r, n: Ask(r, n, "again", ""))
+                answers = await self._layer.gather(EVERYBODY, lambda r, n: Ask(r, n, "again", ""))
         finally:
             if not settled.done():
                 settled.set_result(None)
+        if any(answers):  # persons may have gone with the desk that had known them
+            self._part.cast(EVERYBODY, encode(Ask("", 0, "lost", "")), "The loss of a desk")
 
     def _drop_desk(self) -> None:
         if self._desk is None:
@@ -168,17 +194,23 @@ class Attending:
 
     async def aclose(self) -> None:
         """End in good order: persons have their grace, and another loop takes the desk."""
-        had_desk = self._desk is not None
-        if had_desk:
-            await self._resign()
-        if self._entries:
-            self._entries.clear()
-            self._part.cast(DESK, encode(Gone(self._part.reply_to)), "The end of a process")
-        if had_desk:
-            self._part.cast(EVERYBODY, encode(Ask("", 0, "elect", "")), "The end of a desk")
+        gone = Gone(self._part.reply_to)
+        self._entries.clear()
+        if self._desk is None:
+            if self._is_ready:
+                self._say(gone)
+            return
+        self.heard(gone)
+        self._inheritance = self._desk.graces(self._clock())
+        await self._resign()
+        with suppress(LayerUnavailable, TimeoutError):
+            hearers = await self._part.carrier.cast(EVERYBODY, encode(Ask("", 0, "elect", "")))
+            if hearers > 1 and self._inheritance:
+                await asyncio.wait_for(self._has_handed_over.wait(), HANDOVER_S)
 
     def elect(self) -> None:
-        """The desk is free."""
+        """The desk is free, in good order."""
+        self._is_told_of_the_end = True
         self._beat_now.set()
 
     def lost(self) -> None:
@@ -240,7 +272,7 @@ class Attending:
             if isinstance(effect, Diff):
                 self._layer.start_publish(presence_group(effect.presence), effect.encoded)
             elif isinstance(effect, SayAgain):
-                self._to(effect.owner, Ask("", 0, "again", ""))
+                self._to(effect.owner, Ask("", 0, "whole", ""))
             else:
                 changed = Changed(effect.presence, effect.kind, effect.key, effect.metas)
                 is_alive = self._desk is not None and self._desk.knows(str(effect.owner))

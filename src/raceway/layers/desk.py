@@ -99,6 +99,10 @@ class Desk:
             effects += self._roster.forget_owner(owner, heard_at)
         return [*effects, *self._roster.wake(now)]
 
+    def graces(self, now: float) -> list[tuple[str, str, dict[str, Any], float]]:
+        """See ``Roster.graces``."""
+        return self._roster.graces(now)
+
     def roll(self, presence: str) -> Roll:
         return self._roster.roll(presence)
 

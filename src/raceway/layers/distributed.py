@@ -50,7 +50,7 @@ from raceway.layers.front import LoopPart, Work, running_loop
 from raceway.layers.mailroom import QueueLayer, forget_receiver, said_for, wake
 from raceway.layers.presences import tell_listener
 from raceway.layers.queues import Waiting
-from raceway.layers.roster import Roll
+from raceway.layers.roster import PRESENCE_GROUPS, Roll
 from raceway.layers.sealing import Seal
 from raceway.layers.spec import as_event, process_of, require_group_name
 from raceway.layers.statistics import Statistics
@@ -63,6 +63,9 @@ logger = logging.getLogger("raceway.layers")
 
 ASK_S: Final = 5.0
 """How long the answers of other processes are waited for."""
+
+NEWCOMER_PAUSES_S: Final = (0.02, 0.05, 0.1)
+"""A process that does not hear a question is asked again after these pauses."""
 
 LOOK_S: Final = 5.0
 """A receiver that hears nothing looks so often whether something waits."""
@@ -722,13 +725,24 @@ class DistributedLayer(QueueLayer):
         try:
             if pending is not None:
                 await asyncio.shield(pending)
-            asking.expect(await part.carrier.cast(address, encode(make(part.reply_to, n))))
+            asking.expect(await self._ask(part.carrier, address, encode(make(part.reply_to, n))))
             with suppress(TimeoutError):
                 await asyncio.wait_for(asking.done, ASK_S)
         finally:
             del part.asking[n]
         tell_short(asking.missing)
         return asking.answers
+
+    async def _ask(self, carrier: Carrier, address: str, frame: bytes) -> int:
+        """Cast a question; how many hear it. A process that has just made its first channel may not listen yet."""
+        heard_by = await carrier.cast(address, frame)
+        pauses_s = NEWCOMER_PAUSES_S if address.startswith(process_address("")) else ()
+        for pause_s in pauses_s:
+            if heard_by:
+                break
+            await asyncio.sleep(pause_s)
+            heard_by = await carrier.cast(address, frame)
+        return heard_by
 
     def _gather_from_thread(self, address: str, make: Callable[[str], Frame]) -> list[Any]:
         frames, missing = self._thread_carrier.gather(address, lambda r: encode(make(r)), ASK_S)
@@ -853,7 +867,11 @@ class LoopEars:
             part.run(self._answer_at_desk(frame))
             return
         elif frame.what == "again":
+            value = part.attending.say_again()
+        elif frame.what == "whole":
             part.attending.say_all()
+        elif frame.what == "lost":
+            self._layer.tell_gap("the process that kept the presences has gone", part, PRESENCE_GROUPS)
         elif frame.what == "elect":
             part.attending.elect()
         elif frame.what == "flush":

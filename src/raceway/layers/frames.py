@@ -48,7 +48,8 @@ class Cancel(Struct, array_like=True, tag=4):
 class Ask(Struct, array_like=True, tag=5):
     """Cast to everybody: say ``Reply`` with the ``count`` or the ``channels`` of the group ``name`` in your loop; with
     the ``roll`` or the ``roll_count`` of the presence, if you have the desk, else with whether you have entries;
-    ``flush``; say ``Enter`` ``again``; or ``elect`` a desk."""
+    ``flush``; say all ``Enter`` (``whole``), also whether an earlier desk was lost (``again``); ``elect`` a desk; or
+    be told that it was ``lost``."""
 
     reply_to: str
     n: int

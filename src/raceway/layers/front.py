@@ -393,14 +393,14 @@ class ChannelLayer(ABC):
             if part.registry:  # a loop of a moment, as ``async_to_sync`` makes them, has nobody to hear it
                 part.call(part.registry.publish, group, message, exclude, policy)
 
-    def tell_gap(self, reason: str, missed_by: LoopPart | None = None) -> None:
-        """Messages of other processes may have been missed, in one loop or in all: tell every member of a group there,
-        once.
+    def tell_gap(self, reason: str, missed_by: LoopPart | None = None, prefix: str = "") -> None:
+        """Messages of other processes may have been missed, in one loop or in all: tell every member of a group there
+        whose name begins with ``prefix``, once.
         """
         self.gap_count += 1
         logger.warning("Messages from other processes may have been missed: %s.", reason)
         for part in self._live_parts() if missed_by is None else (missed_by,):
-            part.call(part.registry.gap, reason)
+            part.call(part.registry.gap, reason, prefix)
 
     @property
     def full_count(self) -> int:

@@ -79,10 +79,14 @@ Effect: TypeAlias = Change | Diff
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
+PRESENCE_GROUPS: Final = "raceway.presence."
+"""What the names of all these groups begin with."""
+
+
 def presence_group(presence: str) -> str:
     """The group of the channels that get a presence's diffs."""
     is_plain = PLAIN_NAME.fullmatch(presence)
-    return f"raceway.presence.{presence if is_plain else sha256(presence.encode()).hexdigest()[:HASH_DIGITS]}"
+    return f"{PRESENCE_GROUPS}{presence if is_plain else sha256(presence.encode()).hexdigest()[:HASH_DIGITS]}"
 
 
 class _Timed:
@@ -284,6 +288,15 @@ class Roster:
         """How many persons are there."""
         place = self._presences.get(presence)
         return 0 if place is None else len(place.people)
+
+    def graces(self, now: float) -> list[tuple[str, str, Meta, float]]:
+        """Who has no connection and may come back: presence, key, last metadata, and for how many seconds."""
+        return [
+            (place.name, person.key, person.last_meta, person.until - now)
+            for place in self._presences.values()
+            for person in place.people.values()
+            if not person.connections and person.until > now
+        ]
 
     def entries(self, owner: Hashable) -> list[tuple[str, str]]:
         """The places of an owner's connections, by presence and channel."""

@@ -158,9 +158,14 @@ class Registry:
 
     # Gaps
 
-    def gap(self, reason: str) -> int:
-        """Tell every member of a group that messages may have been missed; return how many there are."""
-        members = [member for member in self._channels.values() if member.groups]
+    def gap(self, reason: str, prefix: str = "") -> int:
+        """Tell every member of a group whose name begins with ``prefix`` that messages may have been missed; return how
+        many there are."""
+        members = [
+            member
+            for member in self._channels.values()
+            if any(name.startswith(prefix) for name in member.groups)
+        ]
         self._tell_gap(members, reason)
         return len(members)
 
