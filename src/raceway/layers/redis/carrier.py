@@ -11,10 +11,11 @@ from itertools import count
 from typing import Any, Final, TypeVar
 
 from raceway.errors import LayerUnavailable
-from raceway.layers.carrier import Carrier, Ears, Popped
+from raceway.layers.carrier import Carrier, Ears, Popped, process_address
 from raceway.layers.redis.connection import Reply, find_out
+from raceway.layers.redis.kept import WAIT_S
 from raceway.layers.redis.listener import Listener, Subscription
-from raceway.layers.redis.pipe import Pipe
+from raceway.layers.redis.pipe import PIPE_COMMANDS, Pipe
 from raceway.layers.redis.requests import HOLD_LEASE_S, Figures, Request, Requests, Taken, tag_of
 from raceway.layers.redis.routes import Routes
 from raceway.layers.redis.tally import Tally
@@ -60,6 +61,9 @@ class RedisCarrier(Carrier):
         """Not in force, or not yet."""
         self._why_missed: str | None = None
         """Something that is subscribed was not in force for a while, because of this."""
+        self._inbox: Subscription | None = None
+        """The address of this process, until it is in force for the first time: whoever hears from us may answer."""
+        self._kept_back: list[tuple[Request[Any], asyncio.Future[Any]]] = []
         self._holds: dict[str, str] = {}
         """What is in the hands of this loop: the channel of each hold."""
         self._released: dict[str, str] = {}
@@ -78,6 +82,8 @@ class RedisCarrier(Carrier):
             subscription = Subscription(address, topic, self._loop.time())
             self._subscriptions[address] = subscription
             self._lapsed.add(subscription)
+            if address.startswith(process_address("")):
+                self._inbox = subscription
             self._settle(subscription)
         if subscription.is_in_force:
             return None
@@ -91,6 +97,7 @@ class RedisCarrier(Carrier):
             if subscription.place is not None:
                 self._listener_at(subscription.place).discard(subscription)
             self._lapsed.discard(subscription)
+            self._go_on(subscription)
             subscription.end()
             self._tell_restored()
 
@@ -98,7 +105,7 @@ class RedisCarrier(Carrier):
         """Let the right listener have it; there may be none yet."""
         tag = tag_of(subscription.address)
         place = self._topology.place_of(tag)
-        if place == subscription.place:
+        if place is not None and place == subscription.place:
             return
         if subscription.place is not None:
             self._listener_at(subscription.place).discard(subscription)
@@ -106,8 +113,15 @@ class RedisCarrier(Carrier):
         subscription.place = None
         if place is None:
             self._routes.look(self._topology.shard_of(tag))
+            self._loop.call_later(WAIT_S, self._look_for_place, subscription)
         else:
             self._listener_at(place).add(subscription)
+
+    def _look_for_place(self, subscription: Subscription) -> None:
+        """No node of the Cluster has said yet that it serves this."""
+        if self._subscriptions.get(subscription.address) is subscription and subscription.place is None:
+            self.waited_too_long(subscription, LayerUnavailable("No node of the Cluster can be reached."))
+            self._settle(subscription)
 
     def _slots_moved(self, reason: str) -> None:
         for subscription in list(self._subscriptions.values()):
@@ -125,6 +139,7 @@ class RedisCarrier(Carrier):
     def came_into_force(self, subscription: Subscription) -> None:
         subscription.is_in_force = True
         self._lapsed.discard(subscription)
+        self._go_on(subscription)
         subscription.end()
         self._tell_restored()
 
@@ -148,6 +163,7 @@ class RedisCarrier(Carrier):
         found = None if place is None or place.node is None else redirection(str(refusal), place.node[0])
         if found is None:
             logger.error("Redis refuses a subscription to %s: %s", subscription.address, refusal)
+            self._go_on(subscription)
             subscription.end(LayerUnavailable(f"Redis refuses the subscription: {refusal}"))
         else:
             self._try_again(subscription)
@@ -168,6 +184,7 @@ class RedisCarrier(Carrier):
         """It stands, and whoever waits goes on without: that is a gap when it comes into force."""
         if self._why_missed is None:
             self._why_missed = str(error)
+        self._go_on(subscription)
         subscription.end(error)
 
     def _tell_restored(self) -> None:
@@ -211,8 +228,25 @@ class RedisCarrier(Carrier):
 
     def _do(self, request: Request[T]) -> asyncio.Future[T]:
         done: asyncio.Future[T] = self._loop.create_future()
-        self._ask(request, done)
+        if self._inbox is None:
+            self._ask(request, done)
+        else:
+            self._keep_back(request, done)
         return done
+
+    def _keep_back(self, request: Request[T], done: asyncio.Future[T]) -> None:
+        if len(self._kept_back) < PIPE_COMMANDS:
+            self._kept_back.append((request, done))
+        else:
+            done.set_exception(LayerUnavailable("Redis is too slow: too many commands wait for it."))
+
+    def _go_on(self, subscription: Subscription) -> None:
+        """Say what was kept back until others could answer it."""
+        if subscription is self._inbox:
+            self._inbox = None
+            kept_back, self._kept_back = self._kept_back, []
+            for request, done in kept_back:
+                self._ask(request, done)
 
     def _ask(self, request: Request[T], done: asyncio.Future[T]) -> None:
         answers = [self._routes.call(request.tag, command) for command in request.commands]
