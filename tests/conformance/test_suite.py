@@ -12,7 +12,8 @@ from raceway import clock
 from raceway.layers.front import running_loop
 from raceway.layers.memory import MemoryLayer
 from raceway.testing.conformance import FrontConformance, LayerConformance
-from tests.conformance import plain
+from tests.conformance import broken, plain
+from tests.project import database  # noqa: F401  for transactions
 
 NOT_CLAIMED = {
     "test_receiving_by_prefix",
@@ -38,7 +39,10 @@ class PlainConformance(Clocked, LayerConformance):
 
 
 def outcome(
-    layer: type, suite: type[LayerConformance] = PlainConformance, **attributes: Any
+    layer: type,
+    suite: type[LayerConformance] = PlainConformance,
+    only: str | None = None,
+    **attributes: Any,
 ) -> unittest.TestResult:
     """What unittest's own machinery says of the suite with ``layer``."""
 
@@ -56,10 +60,14 @@ def outcome(
         def make_stranger(self, **options: Any) -> Any:
             return layer(**options)
 
+        async def lose_connection(self, layer: Any) -> None:
+            layer.lose_connection()
+
     for name, value in attributes.items():
         setattr(Test, name, value)
     result = unittest.TestResult()
-    unittest.defaultTestLoader.loadTestsFromTestCase(Test).run(result)
+    tests = unittest.defaultTestLoader.loadTestsFromTestCase(Test) if only is None else Test(only)
+    tests.run(result)
     return result
 
 
@@ -254,6 +262,22 @@ class HasNoLimit(MemoryLayer):
 )
 def test_a_fault_of_a_front_is_found(layer: type, found_by: str) -> None:
     assert found_by in failures(outcome(layer, ClockedFront))
+
+
+@pytest.mark.parametrize(
+    ("layer", "found_by"),
+    broken.FOUND_BY,
+    ids=lambda value: value.__name__ if isinstance(value, type) else None,
+)
+def test_each_fault_is_found_by_its_test(layer: type, found_by: str) -> None:
+    assert failures(outcome(layer, ClockedFront, found_by)) == {found_by}
+
+
+@pytest.mark.parametrize("test", sorted({found_by for _, found_by in broken.FOUND_BY}))
+def test_a_whole_layer_passes_it(test: str) -> None:
+    """So that a broken one fails for its fault."""
+    result = outcome(broken.Joined, ClockedFront, test)
+    assert (failures(result), result.skipped) == (set(), [])
 
 
 def test_a_front_without_members_and_statistics_is_not_asked_for_them() -> None:
