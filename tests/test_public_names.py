@@ -76,6 +76,22 @@ NAMES = {
     ],
     "raceway.layers.local": ["LocalLayer"],
     "raceway.layers.memory": ["MemoryLayer"],
+    "raceway.messaging.security": [
+        "AllowedHostsOnlyOriginValidator",
+        "BaseOriginValidator",
+        "allowed_hosts_only",
+    ],
+    "raceway.messaging.sessions": [
+        "channel_and_http_session",
+        "channel_and_http_session_user_from_http",
+        "channel_session",
+        "channel_session_user",
+        "channel_session_user_from_http",
+        "enforce_ordering",
+        "http_session",
+        "http_session_user",
+        "transfer_user",
+    ],
     "raceway.middleware": ["BaseMiddleware"],
     "raceway.origin": ["AllowedHostsOriginValidator", "OriginValidator"],
     "raceway.presence": ["Presence"],
@@ -114,6 +130,15 @@ NAMES = {
         "connect_sse",
         "fresh_channel_layers",
         "published",
+    ],
+    "raceway.testing.messaging": [
+        "ChannelLiveServerTestCase",
+        "ChannelTestCase",
+        "Client",
+        "HttpClient",
+        "TransactionChannelTestCase",
+        "WSClient",
+        "apply_routes",
     ],
 }
 

@@ -32,11 +32,10 @@ class Lines(asyncio.DatagramProtocol):
         server = list(self.transport.get_extra_info("sockname"))
         while True:
             data, (host, port) = await self.datagrams.get()
-            message = {"data": data, "client": [host, port], "server": server}
+            name = f"{self.replies}{host}_{port}"
+            message = {"reply_channel": name, "data": data, "client": [host, port], "server": server}
             try:
-                await Channel("udp.receive").asend(
-                    {"reply_channel": f"{self.replies}{host}_{port}", **message}
-                )
+                await Channel("udp.receive").asend(message)
             except (ChannelFull, LayerUnavailable) as error:
                 logger.warning("A datagram from %s:%d is lost: %s", host, port, error)
 

@@ -14,6 +14,8 @@ from raceway.messaging.message import Message
 from raceway.messaging.sessions import message_in
 from raceway.origin import allowed_hosts, is_allowed
 
+__all__ = ["AllowedHostsOnlyOriginValidator", "BaseOriginValidator", "allowed_hosts_only"]
+
 
 class BaseOriginValidator:
     """Refuse ``websocket.connect`` from pages that ``validate_origin`` does not allow; for subclasses, as decorators.

@@ -32,6 +32,18 @@ if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
     from django.contrib.auth.models import AnonymousUser
 
+__all__ = [
+    "channel_and_http_session",
+    "channel_and_http_session_user_from_http",
+    "channel_session",
+    "channel_session_user",
+    "channel_session_user_from_http",
+    "enforce_ordering",
+    "http_session",
+    "http_session_user",
+    "transfer_user",
+]
+
 C = TypeVar("C", bound=Callable[..., Any])
 
 Attach: TypeAlias = Callable[[Message], AbstractContextManager[None]]
