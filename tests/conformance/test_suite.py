@@ -61,6 +61,7 @@ def outcome(
             return layer(**options)
 
         async def lose_connection(self, layer: Any) -> None:
+            self.need(hasattr(layer, "lose_connection"), "a connection that can be lost")
             layer.lose_connection()
 
     for name, value in attributes.items():
