@@ -113,6 +113,7 @@ NAMES = {
         "Clock",
         "Connecting",
         "EventStream",
+        "FrontConformance",
         "HttpCommunicator",
         "LayerConformance",
         "LiveServerThread",
@@ -130,6 +131,7 @@ NAMES = {
         "connect_sse",
         "fresh_channel_layers",
         "published",
+        "run_workers",
     ],
     "raceway.testing.messaging": [
         "ChannelLiveServerTestCase",
@@ -140,6 +142,7 @@ NAMES = {
         "WSClient",
         "apply_routes",
     ],
+    "raceway.workers": ["WithWorker", "Worker"],
 }
 
 

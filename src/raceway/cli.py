@@ -14,9 +14,10 @@ import click
 
 from raceway.errors import ConfigurationError
 from raceway.reload import INHERITED, serve_with_reload
-from raceway.server import Config, run
+from raceway.server import Config, load_application, run
 from raceway.server.records import show_records
 from raceway.supervisor import INHERITED_WORKER, Inherited, supervise, work
+from raceway.types import ASGIApplication
 from raceway.wire.limits import Limits
 
 LEAVE_S = 2.0
@@ -96,6 +97,11 @@ def cli() -> None:
     metavar="N",
     help="Serve in N processes under a supervisor; without it in this one.",
 )
+@click.option(
+    "--with-worker",
+    is_flag=True,
+    help="Run the consumers of named channels too, in each process; else manage.py runworker does.",
+)
 @click.option("--reload", is_flag=True, help="Restart when a Python file below this directory changes.")
 @click.option(
     "--root-path", default="", metavar="PATH", help="Where the application is mounted, such as /app."
@@ -136,7 +142,9 @@ def cli() -> None:
     help="Agree to permessage-deflate.",
 )
 @limit_options
-def serve(application: str, workers: int | None, reload: bool, log_level: str, **options: Any) -> None:
+def serve(
+    application: str, workers: int | None, with_worker: bool, reload: bool, log_level: str, **options: Any
+) -> None:
     """Serve an ASGI application.
 
     MODULE:ATTRIBUTE names it, for instance project.asgi:application. Sizes are bytes and times are seconds. Every
@@ -147,11 +155,12 @@ def serve(application: str, workers: int | None, reload: bool, log_level: str, *
     show_records(log_level, "" if worker is None else f"worker {worker.slot}: ")
     if workers is not None and reload:
         raise ConfigurationError("--reload restarts one process: leave --workers out while you develop.")
+    wrap = with_a_worker if with_worker else None
     limits = {limit.name: options.pop(limit.name) for limit in dataclasses.fields(Limits)}
     config = Config(limits=Limits(**limits), **options)
     if worker is not None:
         config = dataclasses.replace(config, uds=None, fd=())
-        sys.exit(work(application, config, worker, LEAVE_S))
+        sys.exit(work(application, config, worker, LEAVE_S, wrap))
     if workers is not None:
         sys.exit(supervise(config, workers))
     inherited = os.environ.get(INHERITED)
@@ -159,7 +168,15 @@ def serve(application: str, workers: int | None, reload: bool, log_level: str, *
         config = dataclasses.replace(config, uds=None, fd=tuple(map(int, inherited.split(","))))
     elif reload:
         sys.exit(serve_with_reload(config))
-    sys.exit(run(application, config, leave_within_s=LEAVE_S))
+    served = application if wrap is None else wrap(load_application(application))
+    sys.exit(run(served, config, leave_within_s=LEAVE_S))
+
+
+def with_a_worker(application: ASGIApplication) -> ASGIApplication:
+    """``application``, which also runs the consumers of named channels."""
+    from raceway.workers import WithWorker  # which needs Django, as the rest does not
+
+    return WithWorker(application)
 
 
 for _parameter in serve.params:

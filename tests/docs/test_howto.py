@@ -40,6 +40,7 @@ FILES = [
     "docs/snippets/orders/tests.py",
     "docs/snippets/orders/tokens.py",
     "docs/snippets/orders/views.py",
+    "docs/snippets/orders/work.py",
     "docs/snippets/raceway.toml",
 ]
 

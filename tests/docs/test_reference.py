@@ -11,17 +11,20 @@ from typing import Any
 
 import click
 import pytest
+from django.core.management.base import CommandParser
 
+import tests.project  # noqa: F401  Django's settings
 from raceway import checks, conf
 from raceway.cli import serve
 from raceway.layers.configured import options_of
 from raceway.layers.local import LocalLayer
+from raceway.management.commands import runworker
 from raceway.wire import limits
 from tests.docs.blocks import DOCS, pages
 from tests.test_public_names import NAMES
 
 REFERENCE = DOCS / "reference"
-CELL = re.compile(r"^\| `(?P<name>[^`]+)`(?: \*)? \|", re.MULTILINE)
+CELL = re.compile(r"^\| `(?P<name>[^`-][^`]*)`(?: \*)? \|", re.MULTILINE)
 DIRECTIVE = re.compile(r"^\.\. auto(?:class|function|exception):: (?P<name>\S+)$", re.MULTILINE)
 DOTTED = re.compile(r"`(?P<name>raceway(?:\.\w+)+)[`(]")
 
@@ -119,3 +122,15 @@ def test_the_options_of_serve_are_listed() -> None:
     text = (REFERENCE / "serve.md").read_text()
     listed = [line for line in text.splitlines() if line.startswith("| `--")]
     assert listed == option_rows(), "docs/reference/serve.md wants these rows:\n" + "\n".join(option_rows())
+
+
+def test_the_options_of_runworker_are_listed() -> None:
+    parser = CommandParser()
+    runworker.Command().add_arguments(parser)
+    rows = [
+        f"| {', '.join(f'`{name}`' for name in action.option_strings)} | {action.help} |"
+        for action in parser._actions
+        if action.option_strings and "--help" not in action.option_strings
+    ]
+    text = (REFERENCE / "workers.md").read_text()
+    assert [line for line in text.splitlines() if line.startswith("| `--")] == rows

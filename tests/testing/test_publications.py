@@ -211,3 +211,19 @@ async def test_an_event_loop_that_waits() -> None:
         sent.assert_nothing_published()
         await task
     sent.assert_published("chat")
+
+
+def test_what_is_sent_for_later_is_noted_with_its_delay() -> None:
+    with published() as sent:
+        token = Channel("thumbnails").send({"type": "make"}, delay=30)
+    assert token
+    assert sent == [Publication("channel", "thumbnails", {"type": "make"}, delay_s=30)]
+    assert str(sent[0]) == "channel 'thumbnails' in 30 s: {'type': 'make'}"
+    with pytest.raises(AssertionError, match="in 30 s"):
+        sent.assert_nothing_published()
+
+
+async def test_what_coroutines_send_for_later_is_noted_once() -> None:
+    with published() as sent:
+        await Channel("thumbnails").asend({"type": "make"}, delay=1.5)
+    assert [one.delay_s for one in sent] == [1.5]

@@ -63,6 +63,13 @@ channel_routes = {"work": work, "quick": quick}
 """
 
 
+ASGI = """
+from raceway.asgi import get_application
+
+application = get_application()
+"""
+
+
 class Shared(NamedTuple):
     """A layer that processes share, as ``CHANNEL_LAYERS`` says it."""
 
@@ -110,9 +117,14 @@ class House:
         (folder / "settings.py").write_text(SETTINGS.format(layers=shared.setting))
         (folder / "urls.py").write_text("urlpatterns = []\n")
         (folder / "routing.py").write_text(ROUTING)
+        (folder / "asgi.py").write_text(ASGI)
         (folder / "log").touch()
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return self.run("django", "runworker", *arguments)
+
+    def run(self, *arguments: str) -> subprocess.Popen[str]:
+        """``python -m`` whatever."""
         output = self.folder / f"stderr.{len(self.workers)}"
         with output.open("w") as stderr:
             worker = self._run(arguments, stderr)
@@ -121,7 +133,7 @@ class House:
 
     def _run(self, arguments: tuple[str, ...], stderr: IO[str]) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "django", "runworker", *arguments],
+            [sys.executable, "-m", *arguments],
             cwd=self.folder,
             env={
                 **os.environ,
@@ -310,3 +322,21 @@ def test_code_that_cannot_be_imported_is_told(house: House) -> None:
     worker = house.start()
     assert worker.wait(DEADLINE_S) != 0
     assert "No module named 'nowhere_at_all'" in house.said(worker)
+
+
+@pytest.mark.parametrize("processes", [[], ["--workers", "2"]], ids=["one", "supervised"])
+def test_a_server_can_have_a_worker_in_each_of_its_processes(
+    house: House, layer: ChannelLayer, processes: list[str]
+) -> None:
+    server = house.run("raceway", "serve", "asgi:application", "--port", "0", "--with-worker", *processes)
+    house.until(
+        lambda: house.said(server).count("Serving the channels quick, work") == max(1, len(processes))
+    )
+    for n in range(20):
+        send(layer, "work", n=n, for_s=0.05)
+    house.until(lambda: len(house.noted("began")) > 5)
+    assert house.stop(server) == 0
+    assert house.noted("began") != []
+    assert len(house.noted("ended")) == len(house.noted("began"))
+    assert len({process for process, _ in house.noted("began")}) == max(1, len(processes))
+    assert lost(layer) == 0

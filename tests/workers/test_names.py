@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from raceway.errors import ConfigurationError
-from raceway.workers import choose_channels
+from raceway.workers.names import choose_channels
 
 pytestmark = pytest.mark.pure
 

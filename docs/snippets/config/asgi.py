@@ -22,5 +22,6 @@ application = ProtocolTypeRouter(
             ]
         ),
         "websocket": project,
+        "channel": project,
     }
 )

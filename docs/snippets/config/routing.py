@@ -5,6 +5,7 @@ from orders import functions
 from orders.consumers import Account, Basket, Careful, Game, Kitchen, Price, Whoami
 from orders.shift import Shift
 from orders.tokens import verify
+from orders.work import Printer, remind
 
 websocket_urlpatterns = [
     path("kitchen/", Kitchen.as_asgi()),
@@ -20,3 +21,8 @@ websocket_urlpatterns = [
     path("echo/", functions.echo),
     path("raw/", functions.raw),
 ]
+
+channel_routes = {
+    "receipts": Printer.as_asgi(),
+    "reminders": remind,
+}

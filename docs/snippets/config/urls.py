@@ -6,6 +6,7 @@ from orders import views
 urlpatterns = [
     path("orders/", views.place),
     path("orders/<int:pk>/ready/", views.ready),
+    path("orders/<int:pk>/receipt/", views.receipt),
     path("ticket/", views.ticket),
     path("token/", views.token),
     path("logout/", LogoutView.as_view(next_page="/")),

@@ -8,6 +8,7 @@ from raceway.testing import (
     connect,
     connect_sse,
     published,
+    run_workers,
 )
 from websockets.sync.client import connect as connect_client
 
@@ -15,6 +16,7 @@ from orders.consumers import Kitchen
 from orders.functions import echo
 from orders.models import Order
 from orders.shift import cooks
+from orders.work import remind_later
 
 
 class KitchenTests(ChannelLayersMixin, TestCase):
@@ -53,6 +55,23 @@ class KitchenTests(ChannelLayersMixin, TestCase):
             order = Order.objects.create(customer=self.fry, item="pizza")
         sent.assert_published(User(self.fry), {"order": order.pk, "state": "placed"})
         sent.assert_nothing_published(Group("kitchen"))
+
+    def test_a_receipt_is_printed_in_the_background(self):
+        order = Order.objects.create(customer=self.fry, item="pizza")
+        self.client.force_login(self.fry)
+        with connect("/account/", user=self.fry) as page:
+            self.client.post(f"/orders/{order.pk}/receipt/")
+            page.expect_nothing()
+            run_workers()
+            page.expect_json({"order": order.pk, "receipt": "1 pizza"})
+
+    def test_the_kitchen_is_reminded(self):
+        order = Order.objects.create(customer=self.fry, item="pizza")
+        with Clock() as clock, connect("/kitchen/") as cook:
+            remind_later(order)
+            clock.advance(15 * 60)
+            run_workers("reminders")
+            cook.expect_json({"late": order.pk})
 
     def test_a_cook_goes_when_the_last_tab_has_been_closed_for_a_while(self):
         with Clock() as clock, connect("/shift/", user=self.leela) as leela:

@@ -1,9 +1,9 @@
 from django.contrib.auth.decorators import login_required
 from django.db import transaction
 from django.http import JsonResponse
-from django.shortcuts import aget_object_or_404
+from django.shortcuts import aget_object_or_404, get_object_or_404
 from django.views.decorators.http import require_POST
-from raceway import Group
+from raceway import Channel, Group
 from raceway.auth import make_ticket, make_token
 
 from orders.models import Order
@@ -25,6 +25,14 @@ async def ready(request, pk):
     await order.asave()
     await Group("kitchen").abroadcast({"ready": order.pk})
     return JsonResponse({"order": order.pk})
+
+
+@require_POST
+@login_required
+def receipt(request, pk):
+    order = get_object_or_404(Order, pk=pk, customer=request.user)
+    Channel("receipts").send({"type": "receipt.print", "order": order.pk})
+    return JsonResponse({}, status=202)
 
 
 @login_required

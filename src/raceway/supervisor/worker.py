@@ -23,6 +23,7 @@ from raceway.server.serving import raise_file_limit
 from raceway.supervisor import hosting, pipe
 from raceway.supervisor.balance import should_pause
 from raceway.supervisor.state import END_S
+from raceway.types import ASGIApplication
 
 logger = logging.getLogger("raceway.supervisor")
 
@@ -49,8 +50,14 @@ class Inherited(NamedTuple):
         return cls(slot, end, tuple(sockets))
 
 
-def work(application: str, config: Config, inherited: Inherited, leave_within_s: float) -> int:
-    """Serve ``application`` until the supervisor says stop, or is no more; returns the exit status."""
+def work(
+    application: str,
+    config: Config,
+    inherited: Inherited,
+    leave_within_s: float,
+    wrap: Callable[[ASGIApplication], ASGIApplication] | None = None,
+) -> int:
+    """Serve ``application``, wrapped, until the supervisor says stop, or is no more; returns the exit status."""
     os.environ.pop(INHERITED_WORKER, None)  # it is for us, and not for what we start
     for number in OBEYED:  # not SIG_IGN, which what we start would inherit
         signal.signal(number, lambda *_: None)
@@ -63,6 +70,8 @@ def work(application: str, config: Config, inherited: Inherited, leave_within_s:
     end.start()
     try:
         loaded = load_application(application)
+        if wrap is not None:
+            loaded = wrap(loaded)
         end.say(hosting.configured())
         run_server(Server(loaded, config, sockets), end, leave_within_s)
     except ConfigurationError as error:

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
         HttpCommunicator,
         WebsocketCommunicator,
     )
-    from raceway.testing.conformance import LayerConformance
+    from raceway.testing.conformance import FrontConformance, LayerConformance
     from raceway.testing.connecting import Connecting
     from raceway.testing.events import EventStream, ServerSentEvent, SyncEventStream, connect_sse
     from raceway.testing.expectations import NothingCame
     from raceway.testing.layers import ChannelLayersMixin, fresh_channel_layers
     from raceway.testing.live import ChannelsLiveServerTestCase, LiveServerThread, RacewayLiveServerTestCase
     from raceway.testing.publications import Publication, Published, assert_published, published
+    from raceway.testing.work import run_workers
 
 _HOMES = {
     "ApplicationCommunicator": "communicators",
@@ -31,6 +32,7 @@ _HOMES = {
     "Clock": "clock",
     "Connecting": "connecting",
     "EventStream": "events",
+    "FrontConformance": "conformance",
     "HttpCommunicator": "communicators",
     "LayerConformance": "conformance",
     "LiveServerThread": "live",
@@ -48,6 +50,7 @@ _HOMES = {
     "connect_sse": "events",
     "fresh_channel_layers": "layers",
     "published": "publications",
+    "run_workers": "work",
 }
 """The module in which each name lives."""
 
@@ -58,6 +61,7 @@ __all__ = [
     "Clock",
     "Connecting",
     "EventStream",
+    "FrontConformance",
     "HttpCommunicator",
     "LayerConformance",
     "LiveServerThread",
@@ -75,6 +79,7 @@ __all__ = [
     "connect_sse",
     "fresh_channel_layers",
     "published",
+    "run_workers",
 ]
 
 

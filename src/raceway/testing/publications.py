@@ -33,6 +33,8 @@ class Publication(NamedTuple):
     name: str
     message: Event
     alias: str = "default"
+    delay_s: float = 0
+    """It is sent so many seconds later."""
 
     def is_for(self, target: Target) -> bool:
         """Whether it went there; a ``str`` is the name of a group or of a channel."""
@@ -59,7 +61,8 @@ class Publication(NamedTuple):
         return text is not None and is_json_of(expected, text)
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name!r}: {self.message!r}"
+        later = f" in {self.delay_s:g} s" if self.delay_s else ""
+        return f"{self.kind} {self.name!r}{later}: {self.message!r}"
 
 
 class Published(list[Publication]):
@@ -138,10 +141,14 @@ def assert_published(
 _KINDS: dict[str, Kind] = {
     "start_send": "channel",
     "send_from_thread": "channel",
+    "start_send_later": "channel",
+    "send_later_from_thread": "channel",
     "start_publish": "group",
     "publish_from_thread": "group",
 }
 """The ways into a backend."""
+_LATER = ("start_send_later", "send_later_from_thread")
+"""Those that take a delay in seconds behind the message."""
 
 _inside = threading.local()  # a backend may use one of its own ways for another: that is the same message
 
@@ -158,7 +165,8 @@ def _noting(method: Callable[..., Any], kind: Kind, alias: str, sent: Published)
             result = method(name, message, *args, **kwargs)
         finally:
             carriers.discard(id(sent))
-        sent.append(Publication(kind, name, decode_event(as_event(message)), alias))
+        delay_s = args[0] if method.__name__ in _LATER else 0
+        sent.append(Publication(kind, name, decode_event(as_event(message)), alias, delay_s))
         return result
 
     return call

@@ -1,7 +1,6 @@
 """Workers: what runs the consumers of named channels, in a process of its own or beside a server."""
 
 from raceway.workers.beside import WithWorker
-from raceway.workers.names import choose_channels
 from raceway.workers.worker import Worker
 
-__all__ = ["WithWorker", "Worker", "choose_channels"]
+__all__ = ["WithWorker", "Worker"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable
+from typing import Final
 
 from raceway.errors import ConfigurationError
 from raceway.layers.configured import DEFAULT_CHANNEL_LAYER, channel_layers
@@ -13,6 +14,9 @@ from raceway.types import ASGIApplication, Event, Prepare, RacewayApplication, R
 from raceway.workers.worker import Worker
 
 logger = logging.getLogger("raceway.workers")
+
+DRAIN_S: Final = 8.0
+"""Servers give the end of a lifespan some ten seconds."""
 
 
 class WithWorker(RacewayApplication):
@@ -28,7 +32,7 @@ class WithWorker(RacewayApplication):
         *,
         alias: str = DEFAULT_CHANNEL_LAYER,
         concurrency: int = 1,
-        drain_s: float = 30.0,
+        drain_s: float = DRAIN_S,
     ) -> None:
         self.application = application
         self._alias = alias

@@ -51,6 +51,11 @@ class Slot:
         return self._work is None and self._taking is None
 
     @property
+    def waits(self) -> bool:
+        """Its application has asked for a message, and there is none."""
+        return self._taking is not None and not self._taking.done()
+
+    @property
     def has_message(self) -> bool:
         """A message is lost if this ends now."""
         return self._work is not None or self._returned is not None

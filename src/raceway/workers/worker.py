@@ -56,6 +56,11 @@ class Worker:
         """By channel, how many messages are being handled now."""
         return Counter(slot.channel for slot in self._slots if slot.has_message)
 
+    @property
+    def waits(self) -> bool:
+        """Nothing is being handled, or about to be: there is no message."""
+        return all(slot.waits for slot in self._slots)
+
     def start(self) -> None:
         """Begin to take messages; in the loop's thread."""
         loop = asyncio.get_running_loop()

@@ -22,7 +22,8 @@ from raceway.routing.channels import channel_names
 from raceway.server.records import show_records
 from raceway.server.running import loop_factory
 from raceway.types import ASGIApplication
-from raceway.workers import Worker, choose_channels
+from raceway.workers import Worker
+from raceway.workers.names import choose_channels
 
 logger = logging.getLogger("raceway.workers")
 
@@ -46,13 +47,26 @@ class Command(BaseCommand):
             "channels", nargs="*", help="Channels to serve; all that are routed if none is named."
         )
         parser.add_argument(
-            "--layer", default=DEFAULT_CHANNEL_LAYER, metavar="ALIAS", help="The alias in CHANNEL_LAYERS."
+            "--layer",
+            default=DEFAULT_CHANNEL_LAYER,
+            metavar="ALIAS",
+            help="The alias in CHANNEL_LAYERS; default without it.",
         )
         parser.add_argument(
-            "--only", "--only-channels", action="append", default=[], metavar="GLOB", help="Repeatable."
+            "--only",
+            "--only-channels",
+            action="append",
+            default=[],
+            metavar="GLOB",
+            help="Of the channels, serve those that match this glob; repeatable.",
         )
         parser.add_argument(
-            "--exclude", "--exclude-channels", action="append", default=[], metavar="GLOB", help="Repeatable."
+            "--exclude",
+            "--exclude-channels",
+            action="append",
+            default=[],
+            metavar="GLOB",
+            help="Of the channels, leave out those that match this glob; repeatable.",
         )
         parser.add_argument(
             "--threads",
@@ -74,7 +88,11 @@ class Command(BaseCommand):
             metavar="SECONDS",
             help="How long a stop may wait for what is in hand; 30 without it.",
         )
-        parser.add_argument("--reload", action="store_true", help="Restart when a Python file below changes.")
+        parser.add_argument(
+            "--reload",
+            action="store_true",
+            help="Restart when a Python file below this directory changes.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not logging.getLogger("raceway").hasHandlers():  # the project's LOGGING does not say what to show
