@@ -3,8 +3,9 @@ imports and names of today. Each test quotes its slide."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPConnection
 from types import SimpleNamespace
 from typing import Any
@@ -14,10 +15,11 @@ from django.http import HttpResponse
 
 from raceway import Channel, Group
 from raceway.layers import get_channel_layer
-from raceway.messaging import LayerApplication, Message, SynchronousLayer
+from raceway.messaging import LayerApplication, Message, MessageApplication, SynchronousLayer
 from raceway.messaging.dispatch import Dispatcher
 from raceway.messaging.routing import Router
-from tests.messaging.serving import serving, wait_for_members
+from raceway.workers import Worker
+from tests.messaging.serving import Served, serving, wait_for_members
 from tests.server.running import DEADLINE_S
 
 pytestmark = pytest.mark.shell
@@ -94,38 +96,25 @@ def test_slide_liveblog() -> None:
         serving(routing) as served,
         served.socket("/liveblog/") as one,
         served.socket("/liveblog/") as two,
-        Worker(served, routing, "new-liveblog"),
+        working(served, routing),
     ):
         wait_for_members("liveblog", 2)
         LiveblogPost().save()
         assert one.recv(DEADLINE_S) == two.recv(DEADLINE_S) == "27"
 
 
-class Worker:
-    """Whoever takes the messages of a named channel, as a task of the server: on slides a thread of runserver's."""
-
-    def __init__(self, served: Any, routing: Any, channel: str) -> None:
-        self._run = served.server.run
-        self._dispatcher = Dispatcher(Router(routing))
-        self._channel = channel
-
-    def __enter__(self) -> None:
-        self._run(self._start())
-
-    def __exit__(self, *ended: object) -> None:
-        self._run(self._stop())
-
-    async def _start(self) -> None:
-        self._task = asyncio.ensure_future(self._work())
-
-    async def _stop(self) -> None:
-        self._task.cancel()
-
-    async def _work(self) -> None:
-        layer = get_channel_layer()
-        assert layer is not None
-        while True:
-            await self._dispatcher.consume(Message(await layer.receive(self._channel), self._channel))
+@contextmanager
+def working(served: Served, routing: Any) -> Iterator[None]:
+    """A worker for the named channels: on slides a thread of runserver's, here a task of the server's."""
+    application = MessageApplication(routing)
+    layer = get_channel_layer()
+    assert layer is not None
+    worker = Worker(application, application.channel_names(), layer)
+    served.server.call(worker.start)
+    try:
+        yield
+    finally:
+        served.server.run(worker.stop())
 
 
 thumbnails: list[str] = []

@@ -15,6 +15,7 @@ from raceway.consumers import WebsocketConsumer
 from raceway.layers.memory import MemoryLayer
 from raceway.messaging import ConsumeLater, DenyConnection, MessageApplication, include, route
 from raceway.routing import ProtocolTypeRouter, URLRouter
+from raceway.testing import connect
 from tests.messaging.serving import serving, wait_for_members, wait_until
 from tests.server.running import DEADLINE_S, Seen
 
@@ -329,6 +330,31 @@ def test_modern_consumers_obey_replies_and_share_groups() -> None:
         Group("mixed").send({"text": "b", "close": 4000})
         for socket in (modern, first):
             assert heard(socket) == ["a", "b", 4000]
+
+
+def test_a_gap_is_a_message_for_who_wants_it(layer: MemoryLayer) -> None:
+    def connect(message):
+        Group("news").add(message.reply_channel)
+
+    def gap(message):
+        message.reply_channel.send({"text": f"{message['path']}: {message['reason']}"})
+
+    with serving({"websocket.connect": connect, "raceway.gap": gap}) as served, served.socket("/x") as socket:
+        wait_for_members("news", 1)
+        layer.tell_gap("a test")
+        assert socket.recv(DEADLINE_S) == "/x: a test"
+
+
+async def test_on_a_server_without_the_fast_lane() -> None:
+    def receive(message):
+        message.reply_channel.send({"text": message["text"]})
+        message.reply_channel.send({"text": "bye", "close": 4000})
+
+    async with connect(MessageApplication({"websocket.receive": receive}), "/x") as socket:
+        await socket.send("hello")
+        await socket.expect_text("hello")
+        await socket.expect_text("bye")
+        await socket.expect_close(4000)
 
 
 def test_sockets_leave_nothing_behind(layer: MemoryLayer) -> None:

@@ -11,7 +11,7 @@ from raceway.messaging.connection import MessageRequest, MessageSocket
 from raceway.messaging.contents import request_content
 from raceway.messaging.dispatch import Dispatcher, Guard, send_again
 from raceway.messaging.message import Message
-from raceway.messaging.routing import HTTP_REQUEST, OF_CONNECTIONS, Router, Routing
+from raceway.messaging.routing import GAP, HTTP_REQUEST, OF_CONNECTIONS, Router, Routing
 from raceway.messaging.views import ViewConsumer
 from raceway.routing import URLRouter
 from raceway.routing.begin import begin
@@ -111,4 +111,5 @@ class LayerApplication(RacewayApplication):
         return serve.raceway_begin(scope, receive, send, prepares)
 
     async def _put(self, channel: str, content: dict[str, Any], guard: Guard) -> None:
-        await Channel(channel, self.alias).asend(content, immediate=True)
+        if channel != GAP:  # which is of no use to somebody who knows only what the first generation had
+            await Channel(channel, self.alias).asend(content, immediate=True)

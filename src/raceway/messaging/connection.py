@@ -26,7 +26,7 @@ from raceway.messaging.contents import handshake_content, path_in, request_conte
 from raceway.messaging.dispatch import Guard
 from raceway.messaging.message import tell_once
 from raceway.messaging.responses import response_events
-from raceway.messaging.routing import CONNECT, DISCONNECT, HTTP_DISCONNECT, HTTP_REQUEST, RECEIVE
+from raceway.messaging.routing import CONNECT, DISCONNECT, GAP, HTTP_DISCONNECT, HTTP_REQUEST, RECEIVE
 from raceway.prepared import PreparedMessage
 from raceway.registry.policy import Policy
 from raceway.types import Event, Receive, Scope, Send
@@ -133,6 +133,10 @@ class MessageSocket(WebsocketConnection):
         if self._answer is not None:
             self._answer.cancel()
         await self._consume(DISCONNECT, self._content({"code": event.get("code", NO_CODE)}))
+
+    async def on_gap(self, reason: str) -> None:
+        """Messages to the groups of this socket may have been missed."""
+        await self._consume(GAP, self._content({"reason": reason}))
 
     def _content(self, said: dict[str, Any]) -> dict[str, Any]:
         self._order += 1

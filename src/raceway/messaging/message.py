@@ -6,11 +6,14 @@ import logging
 from collections.abc import ItemsView, Iterator, KeysView, ValuesView
 from copy import deepcopy
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from raceway.layers import Channel, ChannelLayer, channel_layers
 
 logger = logging.getLogger("raceway.messaging")
+
+TOLD_TEXTS: Final = 1000
+"""Warnings that are remembered, so that each is logged once."""
 
 _told: set[str] = set()
 
@@ -83,6 +86,6 @@ class Message:
 
 def tell_once(text: str) -> None:
     """Log a warning about code that works, but not for the reason that it seems to; once for each text."""
-    if text not in _told:
+    if text not in _told and len(_told) < TOLD_TEXTS:
         _told.add(text)
         logger.warning(text)

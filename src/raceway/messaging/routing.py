@@ -23,8 +23,9 @@ RECEIVE: Final = "websocket.receive"
 DISCONNECT: Final = "websocket.disconnect"
 HTTP_REQUEST: Final = "http.request"
 HTTP_DISCONNECT: Final = "http.disconnect"
+GAP: Final = "raceway.gap"
 OF_SOCKETS: Final = frozenset({CONNECT, RECEIVE, DISCONNECT})
-OF_CONNECTIONS: Final = OF_SOCKETS | {HTTP_REQUEST, HTTP_DISCONNECT}
+OF_CONNECTIONS: Final = OF_SOCKETS | {HTTP_REQUEST, HTTP_DISCONNECT, GAP}
 """The channels that clients' connections fill; workers listen to all others."""
 
 
@@ -144,7 +145,7 @@ class Router(Routes):
         from raceway.messaging.views import ViewConsumer  # which is itself a consumer
 
         self.add_route(route(HTTP_REQUEST, http_consumer or ViewConsumer))
-        self.add_route(route((CONNECT, RECEIVE, DISCONNECT, HTTP_DISCONNECT), do_nothing))
+        self.add_route(route((CONNECT, RECEIVE, DISCONNECT, HTTP_DISCONNECT, GAP), do_nothing))
 
 
 async def do_nothing(message: Message, **kwargs: Any) -> None:
