@@ -30,6 +30,7 @@ demo: $(VENV)/.installed
 test: check
 	@scripts/ensure-chromium
 	@scripts/ensure-redis
+	@scripts/ensure-postgres
 	@$(python) -m pytest
 
 check: $(VENV)/.installed-dev

@@ -136,15 +136,22 @@ def after_commit(call: Callable[[], None]) -> bool:
     If it fails then, that is logged: what has been committed is not to look as if it had failed, and whatever else
     waits for the commit is to run.
 
-    The transaction that a Django ``TestCase`` wraps around a test does not count: it never commits. With
-    transactions open on several databases, the first one in ``DATABASES`` decides.
+    With transactions open on several databases, the first one in ``DATABASES`` decides.
     """
     if not _may_be_used():
         return False
     from django.db import connections
 
     for connection in connections.all(initialized_only=True):
-        if any(not getattr(block, "_from_testcase", False) for block in connection.atomic_blocks):
+        if is_in_transaction(connection):
             connection.on_commit(AfterCommit(call))
             return True
     return False
+
+
+def is_in_transaction(connection: BaseDatabaseWrapper) -> bool:
+    """Whether what is done on it waits for a commit.
+
+    The transaction that a Django ``TestCase`` wraps around a test does not count: it never commits.
+    """
+    return any(not getattr(block, "_from_testcase", False) for block in connection.atomic_blocks)

@@ -14,6 +14,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.staticfiles",
+    "raceway.layers.postgres",
 ]
 ROOT_URLCONF = "tests.project.urls"
 STATIC_URL = "static/"
