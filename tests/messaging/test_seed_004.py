@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 from websockets.sync.client import ClientConnection, connect
@@ -16,6 +18,7 @@ from raceway import Group
 from raceway.messaging import Message
 from tests.messaging.serving import serving, wait_for_members
 from tests.server.process import DEADLINE_S, process
+from tests.servers import redis
 
 PROJECT = {
     "settings": """
@@ -60,11 +63,17 @@ application = get_application()
 """,
 }
 
-LAYERS: dict[str, Callable[[Path], str]] = {
-    "local": lambda place: (
-        f'{{"BACKEND": "raceway.layers.local.LocalLayer", "CONFIG": {{"path": "{place}"}}}}'
-    ),
-}
+
+def local_layer(place: Path) -> dict[str, Any]:
+    return {"BACKEND": "raceway.layers.local.LocalLayer", "CONFIG": {"path": str(place)}}
+
+
+def redis_layer(place: Path) -> dict[str, Any]:
+    config = {"hosts": [redis.shared_server().url], "prefix": f"t{crc32(bytes(place)):x}"}
+    return {"BACKEND": "raceway.layers.redis.RedisLayer", "CONFIG": config}
+
+
+LAYERS: dict[str, Callable[[Path], dict[str, Any]]] = {"local": local_layer, "redis": redis_layer}
 """The setting of a layer that reaches whoever has the same ``place``, and nobody else."""
 
 
@@ -113,16 +122,16 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=LAYERS)
-def setting(request: pytest.FixtureRequest) -> Callable[[Path], str]:
+def setting(request: pytest.FixtureRequest) -> Callable[[Path], dict[str, Any]]:
     return LAYERS[request.param]
 
 
 @contextmanager
-def machine(project: Path, layer: str) -> Iterator[ClientConnection]:
+def machine(project: Path, layer: dict[str, Any]) -> Iterator[ClientConnection]:
     """A server with that layer, and a socket to it."""
     environ = {
         "DJANGO_SETTINGS_MODULE": "settings",
-        "CHAT_LAYER": layer,
+        "CHAT_LAYER": json.dumps(layer),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(project), os.environ.get("PYTHONPATH")])),
     }
     with process(project, "asgi:application", "--port", "0", environ=environ) as server:
@@ -154,7 +163,7 @@ def until(socket: ClientConnection, text: str) -> list[Any]:
 
 @pytest.mark.topology
 def test_deployment_b_two_machines_share_a_layer(
-    project: Path, broker_path: Path, setting: Callable[[Path], str]
+    project: Path, broker_path: Path, setting: Callable[[Path], dict[str, Any]]
 ) -> None:
     with ExitStack() as stack:
         fry, leela = (stack.enter_context(machine(project, setting(broker_path))) for _ in range(2))
@@ -169,7 +178,7 @@ def test_deployment_b_two_machines_share_a_layer(
 
 @pytest.mark.topology
 def test_deployment_c_two_machines_with_a_layer_each(
-    project: Path, broker_path: Path, setting: Callable[[Path], str]
+    project: Path, broker_path: Path, setting: Callable[[Path], dict[str, Any]]
 ) -> None:
     with ExitStack() as stack:
         places = (broker_path, broker_path.with_name("other"))
