@@ -96,8 +96,6 @@ class Listener(Kept):
         if self._subscriptions.get(subscription.topic) is subscription:
             del self._subscriptions[subscription.topic]
             self._say(False, subscription)
-        if not self._subscriptions and self._task is not None and self.connection is None:
-            self._task.cancel()
 
     def forget(self, subscription: Subscription) -> None:
         """The server has ended it already."""

@@ -140,8 +140,8 @@ class Requests:
         read: Callable[[list[Reply]], T | Request[T]],
         key: str | None = None,
     ) -> Request[T]:
-        base = self._base(tag)
-        return Request(tag, (pack("EVALSHA", script(name).sha, 2, base, f"{base}{NO_KEY}", *words),), read)
+        first = key or self._base(tag)
+        return Request(tag, (pack("EVALSHA", script(name).sha, 2, first, f"{first}{NO_KEY}", *words),), read)
 
     def _wake(self, channel: str) -> tuple[str, str]:
         return self._publish(non_local_name(channel)), self.topic(channel_address(channel))
