@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.db import connections
 
 from raceway import Channel, Group
@@ -210,6 +211,35 @@ def test_what_the_server_would_say() -> None:
     assert text == {**common, "order": 1, "text": '{"hello": 1}'}
     assert data == {**common, "order": 2, "bytes": b"x"}
     assert disconnect == {**common, "order": 3, "code": 1000}
+
+
+def test_a_request_and_its_response() -> None:
+    def answer(message: Message) -> None:
+        assert message.reply_channel is not None
+        message.reply_channel.send({"status": 200, "content": message["method"].encode() + message["body"]})
+
+    client = WSClient()
+    with apply_routes([route("http.request", answer, path="^/x/$")]):
+        client.send_and_consume("http.request", path="/x/?a=1")
+        client.send_and_consume("http.request", {"method": "POST", "body": b"a=1"}, path="/x/")
+    assert client.receive() == {"status": 200, "content": b"GET"}
+    assert client.receive() == {"status": 200, "content": b"POSTa=1"}
+
+
+def test_a_named_channel_gets_what_was_said() -> None:
+    client = WSClient()
+    client.send("thumbnail", {"id": "7"})
+    message = client.get_next_message("thumbnail")
+    assert message is not None
+    assert message.content == {"id": "7", "reply_channel": client.reply_channel}
+
+
+async def test_in_an_async_test() -> None:
+    client = Client()
+    with apply_routes([route("shout", shout), route("ashout", ashout)]):
+        for channel in ("shout", "ashout"):
+            await sync_to_async(client.send_and_consume)(channel, {"text": "hello"})
+            assert await sync_to_async(client.receive)() == {"text": "HELLO"}
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,11 @@ from django.core.management import call_command
 from django.db import connections
 from django.test import Client, override_settings
 from django.utils import timezone
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from raceway.auth import AuthMiddlewareStack, close_sockets_of_session
 from raceway.errors import ConfigurationError, DenyConnection
-from raceway.messaging import sessions
+from raceway.messaging import MessageApplication, sessions
 from raceway.messaging.message import Message
 from raceway.messaging.security import BaseOriginValidator, allowed_hosts_only
 from raceway.messaging.sessions import (
@@ -429,8 +430,8 @@ def test_a_socket_takes_its_session_with_it() -> None:
 
 def test_a_refused_socket_leaves_nothing_behind() -> None:
     with serving({CONNECT: channel_session(denies)}) as served:
-        with pytest.raises(InvalidStatus):
-            served.socket()
+        with pytest.raises(InvalidStatus), served.socket():
+            pass
         wait_for_sessions(0)
 
 
@@ -444,3 +445,22 @@ def test_an_answered_request_leaves_nothing_behind() -> None:
         with urlopen(f"http://{served.address}/", timeout=DEADLINE_S) as response:
             assert response.read() == b"hello"
         wait_for_sessions(0)
+
+
+def test_logging_out_closes_the_sockets_of_the_session() -> None:
+    _, key = logged_in("fry")
+
+    @channel_session_user_from_http
+    def connect(message: Message) -> None:
+        message.reply_channel.send({"text": message.user.get_username()})  # type: ignore[union-attr]
+
+    application = AuthMiddlewareStack(MessageApplication({CONNECT: connect}))
+    headers = {"Cookie": f"sessionid={key}"}
+    with serving(application) as served, served.socket(additional_headers=headers) as socket:
+        assert socket.recv(DEADLINE_S) == "fry"
+        close_sockets_of_session(key)
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(DEADLINE_S)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 4401
+        wait_for_sessions(1)  # that of the log-in

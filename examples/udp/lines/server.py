@@ -1,5 +1,5 @@
-"""A protocol server for lines over UDP. A datagram becomes a message to the channel ``udp.receive``; what is sent to
-the message's reply channel becomes a datagram to the client. It knows no consumers, and they need not know it.
+"""A protocol server for lines over UDP (IPv4). A datagram becomes a message to the channel ``udp.receive``; what is
+sent to the message's reply channel becomes a datagram to the client. It knows no consumers, and they need not know it.
 """
 
 import asyncio
@@ -48,8 +48,9 @@ class Lines(asyncio.DatagramProtocol):
                 await asyncio.sleep(1)
                 continue
             host, _, port = message["__asgi_channel__"].removeprefix(self.replies).rpartition("_")
-            data = message["text"].encode() if "text" in message else message["data"]
-            self.transport.sendto(data, (host, int(port)))
+            data = message["text"].encode() if "text" in message else message.get("data")
+            if data is not None:
+                self.transport.sendto(data, (host, int(port)))
 
 
 async def serve(host, port):

@@ -34,17 +34,25 @@ from raceway.consumers.replies import websocket_events
 from raceway.errors import ChannelSocketException, ConsumeLater, DenyConnection
 from raceway.layers import Channel, ChannelLayer, Group, channel_layers, decode_event
 from raceway.layers.memory import MemoryLayer
-from raceway.messaging.contents import handshake_content
+from raceway.messaging.contents import handshake_content, request_content
 from raceway.messaging.dispatch import call_consumer
 from raceway.messaging.message import Message
-from raceway.messaging.routing import CONNECT, DISCONNECT, Router, Routes, Routing
+from raceway.messaging.routing import (
+    CONNECT,
+    DISCONNECT,
+    HTTP_REQUEST,
+    OF_CONNECTIONS,
+    Router,
+    Routes,
+    Routing,
+)
 from raceway.messaging.sessions import end_channel_session
 from raceway.routing.channels import channel_names
 from raceway.routing.project import get_channel_routing
 from raceway.testing.connecting import NOTHING_S
 from raceway.testing.layers import ChannelLayersMixin
 from raceway.testing.live import RacewayLiveServerTestCase
-from raceway.testing.scopes import HOST, websocket_scope
+from raceway.testing.scopes import HOST, http_scope, websocket_scope
 from raceway.types import Event
 from raceway.workers import Worker
 
@@ -212,9 +220,9 @@ class WSClient(Client):
         path: str = "/",
     ) -> None:
         """Send what the server would: at ``websocket.connect`` the handshake, with the query string of ``path``,
-        cookies and headers; later ``text``, which is made JSON if it is no ``str``.
+        cookies and headers; later ``text``, which is made JSON if it is no ``str``; to ``http.request`` a GET.
 
-        ``content`` says more, or something else.
+        ``content`` says more, or something else: ``{"method": "POST", "body": b"..."}``.
         """
         given = dict(content or {})
         if text is not None:
@@ -249,8 +257,10 @@ class WSClient(Client):
         if channel == CONNECT:
             self._order = 0
             return handshake_content(websocket_scope(path, self._all_headers()), self.reply_channel)
-        if not channel.startswith("websocket."):
-            return {"path": path.partition("?")[0]}
+        if channel == HTTP_REQUEST:
+            return request_content(http_scope("GET", path, self._all_headers()), self.reply_channel, b"")
+        if channel not in OF_CONNECTIONS:
+            return {}
         self._order += 1
         end = {"code": 1000} if channel == DISCONNECT else {}
         return {"path": path.partition("?")[0], "order": self._order, **end}
