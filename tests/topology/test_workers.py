@@ -24,6 +24,7 @@ from django.utils.module_loading import import_string
 
 from raceway.layers.front import ChannelLayer
 from raceway.layers.local.serving import BrokerHost
+from tests.servers.redis import new_prefix, shared_server
 
 DEADLINE_S = 30.0
 POLL_S = 0.02
@@ -97,7 +98,13 @@ def local() -> Iterator[Shared]:
             host.stop()
 
 
-SHARED: dict[str, Callable[[], Any]] = {"local": local}
+@contextmanager
+def redis() -> Iterator[Shared]:
+    hosts, prefix = [shared_server().url], new_prefix()
+    yield Shared("raceway.layers.redis.RedisLayer", {"hosts": hosts, "prefix": prefix, "capacity": 10_000})
+
+
+SHARED: dict[str, Callable[[], Any]] = {"local": local, "redis": redis}
 """By name, what makes a layer for processes and lets go of it."""
 
 
@@ -245,7 +252,8 @@ def test_a_killed_worker_takes_at_most_the_message_in_its_hands_with_it_and_that
     counts = Counter(n for _, n in house.noted("began"))
     assert set(counts.values()) == {1}
     # It may have been killed before it noted the beginning, or after it noted the end.
-    assert len(in_hand) <= lost(layer) <= 1
+    house.until(lambda: lost(layer) >= len(in_hand))
+    assert lost(layer) <= 1
 
 
 def test_sigterm_under_load_loses_none(house: House, layer: ChannelLayer) -> None:
@@ -278,7 +286,7 @@ def test_the_second_signal_cuts_short_and_what_is_cut_off_is_counted(
     assert house.stop(worker, signal.SIGINT) == 0
     assert time.monotonic() - began < 10
     assert "1 messages of the channel 'work' were cut off within their handlers" in house.said(worker)
-    assert lost(layer) == 1
+    house.until(lambda: lost(layer) == 1)  # some layers count when a lease is over
 
 
 def test_a_delayed_message_comes_when_its_sender_has_gone(house: House) -> None:
