@@ -9,15 +9,17 @@ from typing import Any
 
 import pytest
 
-from raceway.errors import MalformedMessage
-from raceway.layers.memory import MemoryLayer
-from raceway.messaging import (
+from raceway.errors import (
     ChannelSocketException,
     ConsumeLater,
     DenyConnection,
+    MalformedMessage,
+    WebsocketCloseException,
+)
+from raceway.layers.memory import MemoryLayer
+from raceway.messaging import (
     Message,
     Router,
-    WebsocketCloseException,
 )
 from raceway.messaging.dispatch import (
     FAILED,

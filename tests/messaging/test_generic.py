@@ -10,12 +10,11 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from raceway import Group
+from raceway.errors import DenyConnection, SendNotAvailableOnDemultiplexer
 from raceway.messaging import (
     BaseConsumer,
-    DenyConnection,
     JsonWebsocketConsumer,
     Message,
-    SendNotAvailableOnDemultiplexer,
     WebsocketConsumer,
     WebsocketDemultiplexer,
     WebsocketMultiplexer,

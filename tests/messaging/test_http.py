@@ -14,7 +14,8 @@ from django.urls import path as url
 
 from raceway import Channel, Group
 from raceway.asgi import get_asgi_application
-from raceway.messaging import ConsumeLater, ViewConsumer, connection, route
+from raceway.errors import ConsumeLater
+from raceway.messaging import ViewConsumer, connection, route
 from raceway.messaging.views import CONTENT_BYTES
 from tests.messaging.serving import Served, serving, wait_for_members
 from tests.server.running import DEADLINE_S, Seen

@@ -12,8 +12,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from raceway import Channel, Group
 from raceway.consumers import WebsocketConsumer
+from raceway.errors import ConsumeLater, DenyConnection
 from raceway.layers.memory import MemoryLayer
-from raceway.messaging import ConsumeLater, DenyConnection, MessageApplication, include, route
+from raceway.messaging import MessageApplication, include, route
 from raceway.routing import ProtocolTypeRouter, URLRouter
 from raceway.testing import connect
 from tests.messaging.serving import serving, wait_for_members, wait_until

@@ -1,14 +1,6 @@
 """Message consumers, as the first generation of Channels had them: functions and classes that are called with a
 message of a channel, and answer on its reply channel."""
 
-from raceway.errors import (
-    ChannelSocketException,
-    ConsumeLater,
-    DenyConnection,
-    SendNotAvailableOnDemultiplexer,
-    WebsocketCloseException,
-)
-from raceway.layers import Channel, Group
 from raceway.messaging.application import LayerApplication, MessageApplication
 from raceway.messaging.generic import (
     BaseConsumer,
@@ -24,20 +16,13 @@ from raceway.messaging.views import ViewConsumer
 
 __all__ = [
     "BaseConsumer",
-    "Channel",
-    "ChannelSocketException",
-    "ConsumeLater",
-    "DenyConnection",
-    "Group",
     "JsonWebsocketConsumer",
     "LayerApplication",
     "Message",
     "MessageApplication",
     "Router",
-    "SendNotAvailableOnDemultiplexer",
     "SynchronousLayer",
     "ViewConsumer",
-    "WebsocketCloseException",
     "WebsocketConsumer",
     "WebsocketDemultiplexer",
     "WebsocketMultiplexer",

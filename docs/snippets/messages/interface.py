@@ -1,0 +1,3 @@
+from raceway.messaging import LayerApplication
+
+application = LayerApplication()
