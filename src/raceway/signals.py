@@ -34,3 +34,9 @@ Receivers may be ``async def``, or ``def``, which get the consumer's thread; the
 
 consumer_finished: Final = Signal()
 """A message consumer has returned or raised. As ``consumer_started``."""
+
+worker_ready: Final = Signal()
+"""A worker has begun to take messages of named channels, in the event loop's thread: receivers must not wait.
+
+``sender`` is the ``raceway.workers.Worker``; its ``channels`` are those that it serves.
+"""

@@ -18,6 +18,7 @@ from raceway.layers.front import Work
 from raceway.layers.memory import MemoryLayer
 from raceway.layers.spec import encode_event
 from raceway.routing import ChannelNameRouter, ProtocolTypeRouter
+from raceway.signals import worker_ready
 from raceway.testing import Clock, fresh_channel_layers
 from raceway.types import Receive, Scope, Send
 from raceway.workers import Worker
@@ -77,6 +78,20 @@ async def test_messages_go_to_the_consumer_of_their_channel_in_order(
     await until(lambda: worker.handled_count == 4)
     assert heard == [("mail", 0, "mail"), ("mail", 1, "mail"), ("mail", 2, "mail"), ("thumbnail", {"id": 3})]
     assert worker.channels == ["mail", "thumbnails"]
+
+
+async def test_receivers_are_told_that_it_is_ready(start: Start) -> None:
+    told: list[Any] = []
+
+    def receiver(sender: Worker, **kwargs: Any) -> None:
+        told.append(sender)
+
+    worker_ready.connect(receiver)
+    try:
+        worker = start({"work": print})
+    finally:
+        worker_ready.disconnect(receiver)
+    assert told == [worker]
 
 
 async def test_only_so_many_are_taken_as_are_handled_at_once(layer: MemoryLayer, start: Start) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 
 from raceway.clock import monotonic
 from raceway.layers.front import ChannelLayer
+from raceway.signals import worker_ready
 from raceway.threads import Pool, lending
 from raceway.types import ASGIApplication
 from raceway.workers.outage import Outage
@@ -67,6 +68,7 @@ class Worker:
         self._tasks = [
             loop.create_task(self._run(slot), name=f"raceway-worker-{slot.channel}") for slot in self._slots
         ]
+        worker_ready.send_robust(self)
 
     async def stop(self, drain_s: float = 30.0) -> int:
         """Take nothing more and wait for what is in hand, ``drain_s`` seconds at most; then cancel it.
