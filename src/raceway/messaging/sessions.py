@@ -155,11 +155,11 @@ on_change("CHANNEL_SESSION_ENGINE", channel_session_store.cache_clear)
 on_change("SESSION_ENGINE", channel_session_store.cache_clear)
 
 _kept: Final[set[str]] = set()
-"""The reply channels of this process's connections that have a channel session in the store."""
+"""The reply channels of this process's connections that may have a channel session in the store."""
 
 
 def end_channel_session(reply_channel: str) -> None:
-    """Forget the channel session of a connection that has ended, if it has one. Uses the database then."""
+    """Forget the channel session of a connection that has ended, if it may have one. Uses the database then."""
     if reply_channel in _kept:
         _kept.discard(reply_channel)
         _channel_session_of(reply_channel).delete()
@@ -190,6 +190,8 @@ def _channel_session(message: Message) -> Iterator[None]:
     session = _channel_session_of(name)
     session._get_session()
     message.channel_session = session
+    if message.channel.name in CONNECTION_MESSAGES:
+        _kept.add(name)
     try:
         yield
     finally:
@@ -197,8 +199,6 @@ def _channel_session(message: Message) -> Iterator[None]:
             _kept.discard(name)
             session.delete(session.session_key)
         elif session.modified:
-            if message.channel.name in CONNECTION_MESSAGES:
-                _kept.add(name)
             session.save()
 
 
