@@ -12,6 +12,7 @@
  *     get SECONDS            keep one REQUEST in flight on each HTTP connection, then wait for the last answer
  *     broadcast COUNT        send the text COUNT on the first WebSocket, then receive COUNT messages on each
  *     publish SECONDS TEXT   send TEXT on the first WebSocket, receive one message on each, and so on
+ *     listen SECONDS FD      write a byte to the file descriptor FD, receive one message on each, and so on
  *     handshakes SECONDS N   N at a time, open a WebSocket, have the message echoed if there is one, close with
  *                            1000, wait for the server's end, and so on
  *
@@ -355,15 +356,18 @@ static struct result broadcast(long count) {
     return end(result);
 }
 
-static struct result publish(double seconds, const char *text) {
+/* Have one message after the other published, and received on each: TEXT on the first WebSocket asks for it, or,
+ * without TEXT, a byte to another process. */
+static struct result publish(double seconds, const char *text, int publisher) {
     struct epoll_event events[MAX_EVENTS];
     struct result result = begin();
     uint8_t frame[160];
-    size_t bytes = build_frame(frame, TEXT, text, strlen(text));
+    size_t bytes = text ? build_frame(frame, TEXT, text, strlen(text)) : 0;
     int going_on = 1;
     while (going_on) {
         long wanted = result.messages + connection_count;
-        send_all(&connections[0], frame, bytes);
+        if (text) send_all(&connections[0], frame, bytes);
+        else if (write(publisher, ".", 1) != 1) fail("the publisher has ended");
         while (result.messages < wanted) {
             int ready = wait_events(events);
             for (int i = 0; i < ready; i++) {
@@ -493,7 +497,8 @@ int main(int argc, char **argv) {
         else if (sscanf(line, "echo %lf %d", &seconds, &depth) == 2) print_result(echo(seconds, depth));
         else if (sscanf(line, "get %lf", &seconds) == 1) print_result(get(seconds));
         else if (sscanf(line, "broadcast %ld", &count) == 1) print_result(broadcast(count));
-        else if (sscanf(line, "publish %lf %120s", &seconds, text) == 2) print_result(publish(seconds, text));
+        else if (sscanf(line, "publish %lf %120s", &seconds, text) == 2) print_result(publish(seconds, text, -1));
+        else if (sscanf(line, "listen %lf %d", &seconds, &depth) == 2) print_result(publish(seconds, NULL, depth));
         else if (sscanf(line, "handshakes %lf %d", &seconds, &depth) == 2) print_result(handshakes(seconds, depth));
         else fail("unknown command");
     }

@@ -59,7 +59,9 @@ class Load:
         request: str = "",
         path: str = "/",
         headers: Mapping[str, str] | None = None,
+        publisher: int | None = None,
     ) -> None:
+        """``publisher`` is the pipe of the process that ``listen`` asks to publish."""
         lines = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         self.process = subprocess.Popen(
             [build(), "sleep" if sleeps else "spin", str(server.port), request, path, lines],
@@ -67,7 +69,9 @@ class Load:
             stdout=subprocess.PIPE,
             text=True,
             preexec_fn=pin(LOAD_CORE),
+            pass_fds=[] if publisher is None else [publisher],
         )
+        self.publisher = publisher
         if payload:
             self.expect(payload)
 
@@ -101,6 +105,9 @@ class Load:
 
     def publish(self, seconds: float, text: str) -> Loaded:
         return Loaded(**self._command(f"publish {seconds} {text}"))
+
+    def listen(self, seconds: float) -> Loaded:
+        return Loaded(**self._command(f"listen {seconds} {self.publisher}"))
 
     def handshakes(self, seconds: float, at_a_time: int) -> Loaded:
         return Loaded(**self._command(f"handshakes {seconds} {at_a_time}"))

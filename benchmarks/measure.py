@@ -215,26 +215,31 @@ def wait_for_quiet(patience_s: float) -> None:
 # ---- measuring ----
 
 
-def measured(server: Running, load: Load, run: Callable[[], Loaded]) -> Sample:
-    """Measure one run of the generator: the server's CPU from just before it to just after."""
+def measured(server: Running, load: Load, run: Callable[[], Loaded], *, helper: int | None = None) -> Sample:
+    """Measure one run of the generator: the server's CPU from just before it to just after.
+
+    ``helper`` is the pid of a process that works for the run too.
+    """
     busy = _cores()["cpu"][0]
     harness = time.process_time()
     writes = _writes(server.pid)
-    redis_cpu_s = _redis_cpu_s(server)
+    redis_cpu_s = _cpu_s(server.redis_pid)
+    helper_cpu_s = _cpu_s(helper)
     cpu = tree_cpu_s(server.pid)
     loaded = run()
     server_cpu_s = tree_cpu_s(server.pid) - cpu
-    redis_cpu_s = _redis_cpu_s(server) - redis_cpu_s
+    redis_cpu_s = _cpu_s(server.redis_pid) - redis_cpu_s
+    helper_cpu_s = _cpu_s(helper) - helper_cpu_s
     writes = _writes(server.pid) - writes
-    ours = server_cpu_s + redis_cpu_s + loaded.cpu_s + time.process_time() - harness
+    ours = server_cpu_s + redis_cpu_s + helper_cpu_s + loaded.cpu_s + time.process_time() - harness
     others_cpu_s = _cores()["cpu"][0] - busy - ours
     return Sample(
         loaded.messages, loaded.wall_s, server_cpu_s, loaded.busy_s, others_cpu_s, writes, redis_cpu_s
     )
 
 
-def _redis_cpu_s(server: Running) -> float:
-    return 0.0 if server.redis_pid is None else tree_cpu_s(server.redis_pid)
+def _cpu_s(pid: int | None) -> float:
+    return 0.0 if pid is None else tree_cpu_s(pid)
 
 
 def alternated(

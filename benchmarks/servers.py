@@ -1,18 +1,20 @@
-"""What is compared: how each server, and Redis beside it, is installed, started and stopped."""
+"""What is compared: how each server, and what carries its messages, is installed, started and stopped."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
+import pwd
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -29,6 +31,9 @@ _HYPERCORN_CONFIG = BUILD / "hypercorn.toml"
 _CHANNELS = ("channels>=4.3,<4.4", "channels_redis>=4.3,<4.4", "redis[hiredis]")
 
 
+ON_REDIS = ("redis", "channels pub/sub", "channels core")
+
+
 @dataclass(frozen=True)
 class Server:
     """One contender. ``arguments(application, port, access_log)`` is what follows ``python`` on its command line."""
@@ -39,7 +44,12 @@ class Server:
     distributions: tuple[str, ...] = ()  # whose versions are reported
     environment: str = ""  # where the requirements are
     module: str = "benchmarks.apps"  # where its applications are
-    has_redis: bool = False  # a Redis of its own runs beside it
+    layer: str = "memory"  # a key of LAYERS in the project's settings
+
+    @property
+    def has_redis(self) -> bool:
+        """A Redis of its own runs beside it."""
+        return self.layer in ON_REDIS
 
     @property
     def python(self) -> Path:
@@ -106,15 +116,23 @@ def _with_django(server: Server) -> Server:
     )
 
 
-def _with_channels(server: Server, *, has_redis: bool) -> Server:
+def _with_channels(server: Server, layer: str) -> Server:
     server = _with_django(server)
+    has_redis = layer in ON_REDIS
     return replace(
         server,
-        name=f"Channels on {server.name}, {'Redis pub/sub' if has_redis else 'in memory'}",
+        name=f"Channels on {server.name}, {_CHANNELS_LAYERS[layer]}",
         distributions=(*server.distributions, "channels", *(("channels_redis",) if has_redis else ())),
         module="benchmarks.project.on_channels",
-        has_redis=has_redis,
+        layer=layer,
     )
+
+
+_CHANNELS_LAYERS = {
+    "memory": "in memory",
+    "channels pub/sub": "Redis pub/sub",
+    "channels core": "Redis core",
+}
 
 
 def django_version() -> str:
@@ -123,8 +141,9 @@ def django_version() -> str:
 
 CONSUMERS = replace(RACEWAY, distributions=("raceway", "django"), module="benchmarks.project.on_raceway")
 DJANGO = tuple(_with_django(server) for server in (GRANIAN, UVICORN, DAPHNE))
-CHANNELS_IN_MEMORY = tuple(_with_channels(server, has_redis=False) for server in (UVICORN, GRANIAN, DAPHNE))
-CHANNELS_ON_REDIS = tuple(_with_channels(server, has_redis=True) for server in (UVICORN, GRANIAN, DAPHNE))
+CHANNELS_IN_MEMORY = tuple(_with_channels(server, "memory") for server in (UVICORN, GRANIAN, DAPHNE))
+CHANNELS_ON_REDIS = tuple(_with_channels(server, "channels pub/sub") for server in (UVICORN, GRANIAN, DAPHNE))
+CHANNELS_ON_CORE = _with_channels(UVICORN, "channels core")
 
 
 def python(name: str) -> Path:
@@ -176,47 +195,111 @@ def pin(core: int) -> Callable[[], None]:
 
 
 @dataclass(frozen=True)
+class Carrier:
+    """What carries the messages of a layer: the variables that tell the project, and the process, if it is one."""
+
+    variables: Mapping[str, str]
+    pid: int = 0
+    port: int = 0
+
+
+@dataclass(frozen=True)
 class Running:
     """A server that accepts connections, and its Redis if it has one."""
 
     pid: int
     port: int
     redis_pid: int | None = None
+    carrier: Carrier = field(default_factory=lambda: Carrier({}))
 
 
 @contextmanager
 def running(
     server: Server, app: str, *, access_log: bool = False, variables: Mapping[str, str] | None = None
 ) -> Iterator[Running]:
-    """Run a server on its core; its output goes to a file, as in production. Raises ``RuntimeError``.
+    """Run a server on its core, and what its layer needs; its output goes to a file, as in production.
 
-    ``variables`` are added to the environment of the process.
+    ``variables`` are added to the environment of the process. Raises ``RuntimeError``.
     """
-    with _redis() if server.has_redis else nullcontext() as redis:
+    with carrying(server) as carrier:
         port = _free_port()
         arguments = [str(server.python), *server.arguments(f"{server.module}:{app}", port, access_log)]
-        environment = {**os.environ, **(variables or {})}
-        if redis is not None:
-            environment["BENCHMARKS_REDIS_PORT"] = str(redis.port)
+        environment = {**os.environ, **carrier.variables, **(variables or {})}
         with _started(arguments, port, server.name, environment) as process:
-            yield Running(process.pid, port, redis.pid if redis else None)
+            redis_pid = carrier.pid if server.has_redis else None
+            yield Running(process.pid, port, redis_pid, carrier)
 
 
 @contextmanager
-def _redis() -> Iterator[Running]:
-    """A Redis of its own, which keeps nothing on disk, on the server's core: the load never leaves its own."""
+def carrying(server: Server) -> Iterator[Carrier]:
+    """What carries the messages of its layer, on the server's core: the load never leaves its own."""
+    layer = {"BENCHMARKS_LAYER": server.layer}
+    if server.has_redis:
+        with _redis() as (pid, port):
+            yield Carrier({**layer, "BENCHMARKS_REDIS_PORT": f"{port}"}, pid, port)
+    elif server.layer == "postgres":
+        with _postgres() as (pid, port):
+            yield Carrier({**layer, "BENCHMARKS_POSTGRES_PORT": f"{port}"}, pid, port)
+    else:
+        yield Carrier(layer)
+
+
+@contextmanager
+def _redis() -> Iterator[tuple[int, int]]:
+    """A Redis of its own, which keeps nothing on disk: its pid and port."""
     program = redis_program()
     if program is None:
         raise RuntimeError("neither redis-server nor valkey-server is installed")
     port = _free_port()
     arguments = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     with _started([*arguments, "--dir", str(BUILD)], port, "Redis", dict(os.environ)) as process:
-        yield Running(process.pid, port)
+        yield process.pid, port
+
+
+@contextmanager
+def _postgres() -> Iterator[tuple[int, int]]:
+    """A PostgreSQL of its own, with the settings that it comes with: the pid of its first process, and its port."""
+    folder = postgres_folder()
+    if folder is None:
+        raise RuntimeError("PostgreSQL is not installed")
+    port = _free_port()
+    # Not below our folders, which the user that it runs as may not enter.
+    with tempfile.TemporaryDirectory(prefix="rw-pg-", dir="/tmp", ignore_cleanup_errors=True) as data:
+        as_user = _as_another_user(data) if os.geteuid() == 0 else []
+        make = [f"{folder}/initdb", "-D", f"{data}/data", "-U", "postgres", "--auth=trust", "-E", "UTF8"]
+        made = subprocess.run([*as_user, *make], cwd="/", capture_output=True, text=True, check=False)
+        if made.returncode:
+            raise RuntimeError(made.stderr.strip())
+        run = [f"{folder}/postgres", "-D", f"{data}/data", "-k", data, "-p", f"{port}"]
+        with _started([*as_user, *run], port, "PostgreSQL", dict(os.environ), signal.SIGINT) as process:
+            yield process.pid, port
+
+
+def postgres_folder() -> Path | None:
+    """Where the newest server of this machine has its programs."""
+    on_path = shutil.which("postgres")
+    if on_path and shutil.which("initdb"):
+        return Path(on_path).resolve().parent
+    found = Path("/usr/lib/postgresql").glob("*/bin/initdb")  # where Debian has them
+    newest = max(found, key=lambda path: float(path.parts[-3]), default=None)
+    return None if newest is None else newest.parent
+
+
+def _as_another_user(folder: str) -> list[str]:
+    """What begins a command that root must not run; that user gets the folder."""
+    known = {entry.pw_name: entry for entry in pwd.getpwall()}
+    user = next(known[name] for name in ("postgres", "nobody") if name in known)
+    os.chown(folder, user.pw_uid, user.pw_gid)
+    return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "--"]
 
 
 @contextmanager
 def _started(
-    arguments: list[str], port: int, name: str, environment: dict[str, str]
+    arguments: list[str],
+    port: int,
+    name: str,
+    environment: dict[str, str],
+    stop_with: signal.Signals = signal.SIGTERM,
 ) -> Iterator[subprocess.Popen[bytes]]:
     BUILD.mkdir(exist_ok=True)
     log = BUILD / f"{''.join(letter if letter.isalnum() else '-' for letter in name)}.log"
@@ -235,7 +318,7 @@ def _started(
         _await_port(process, port, log)
         yield process
     finally:
-        _stop(process)
+        _stop(process, stop_with)
 
 
 def _free_port() -> int:
@@ -255,8 +338,8 @@ def _await_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     raise RuntimeError(f"the server did not start: {log.read_text(errors='replace')[-2000:].strip()}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGTERM)
+def _stop(process: subprocess.Popen[bytes], with_signal: signal.Signals) -> None:
+    process.send_signal(with_signal)
     with suppress(subprocess.TimeoutExpired):
         process.wait(STOP_TIMEOUT_S)
     with suppress(ProcessLookupError):

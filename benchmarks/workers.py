@@ -22,11 +22,19 @@ def _with_workers(arguments: Callable[[str, int, bool], list[str]]) -> Callable[
     return lambda app, port, log: [*arguments(app, port, log), "--workers", f"{WORKERS}"]
 
 
-LOCAL = {"BENCHMARKS_LAYER": "local"}
-ONE = replace(CONSUMERS, name="one process, memory")
-ONE_LOCAL = replace(CONSUMERS, name="one process, local")
-FOUR = replace(CONSUMERS, name="four workers, local", arguments=_with_workers(CONSUMERS.arguments))
-CONTENDERS = (ONE, ONE_LOCAL, FOUR)
+def _contender(name: str, layer: str, *, four: bool = False) -> Server:
+    arguments = _with_workers(CONSUMERS.arguments) if four else CONSUMERS.arguments
+    return replace(CONSUMERS, name=f"{name}, {layer}", layer=layer, arguments=arguments)
+
+
+ONE = _contender("one process", "memory")
+CONTENDERS = (
+    ONE,
+    _contender("one process", "local"),
+    _contender("four workers", "local", four=True),
+    _contender("one process", "redis"),
+    _contender("four workers", "redis", four=True),
+)
 
 
 def answer(settings: Settings) -> str:
@@ -34,7 +42,7 @@ def answer(settings: Settings) -> str:
 
     def once(server: Server) -> dict[str, Sample]:
         with (
-            running(server, "bare", variables=None if server is ONE else LOCAL) as process,
+            running(server, "bare") as process,
             Load(process, sleeps=settings.load_sleeps, path="/room/", payload=TEXT) as load,
         ):
             load.websockets(SOCKETS)

@@ -33,18 +33,34 @@ if os.environ.get("BENCHMARKS_MIDDLEWARE") == "usual":
         "django.middleware.clickjacking.XFrameOptionsMiddleware",
     ]
 
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BUILD / "project.sqlite3"}}
-
-if RACEWAY_IS_HERE:
-    CHANNEL_LAYERS = {"default": {"BACKEND": "raceway.layers.memory.MemoryLayer"}}
-    if os.environ.get("BENCHMARKS_LAYER") == "local":
-        CHANNEL_LAYERS = {"default": {"BACKEND": "raceway.layers.local.LocalLayer"}}
-elif redis_port := os.environ.get("BENCHMARKS_REDIS_PORT"):
-    CHANNEL_LAYERS = {
+REDIS = [f"redis://127.0.0.1:{os.environ.get('BENCHMARKS_REDIS_PORT')}"]
+if postgres_port := os.environ.get("BENCHMARKS_POSTGRES_PORT"):
+    DATABASES = {
         "default": {
-            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-            "CONFIG": {"hosts": [f"redis://127.0.0.1:{redis_port}"]},
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": "postgres",
+            "USER": "postgres",
+            "HOST": "127.0.0.1",
+            "PORT": postgres_port,
         }
     }
+    INSTALLED_APPS.append("raceway.layers.postgres")
 else:
-    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BUILD / "project.sqlite3"}}
+
+LAYERS = {
+    "memory": ("raceway.layers.memory.MemoryLayer", {}),
+    "local": ("raceway.layers.local.LocalLayer", {"path": os.environ.get("BENCHMARKS_LOCAL_PATH")}),
+    "redis": ("raceway.layers.redis.RedisLayer", {"hosts": REDIS}),
+    "postgres": ("raceway.layers.postgres.PostgresLayer", {}),
+    "channels pub/sub": ("channels_redis.pubsub.RedisPubSubChannelLayer", {"hosts": REDIS}),
+    # All members in a process share one capacity there, and what exceeds it is lost.
+    "channels core": ("channels_redis.core.RedisChannelLayer", {"hosts": REDIS, "capacity": 1_000_000}),
+}
+if not RACEWAY_IS_HERE:
+    LAYERS["memory"] = ("channels.layers.InMemoryChannelLayer", {})
+
+backend, config = LAYERS[os.environ.get("BENCHMARKS_LAYER", "memory")]
+if capacity := os.environ.get("BENCHMARKS_CAPACITY"):
+    config["capacity"] = int(capacity)
+CHANNEL_LAYERS = {"default": {"BACKEND": backend, "CONFIG": config}}
