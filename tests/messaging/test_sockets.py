@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from django.test import override_settings
 from django.urls import path
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -14,7 +15,7 @@ from raceway import Channel, Group
 from raceway.consumers import WebsocketConsumer
 from raceway.errors import ConsumeLater, DenyConnection
 from raceway.layers.memory import MemoryLayer
-from raceway.messaging import MessageApplication, include, route
+from raceway.messaging import MessageApplication, connection, include, route
 from raceway.routing import ProtocolTypeRouter, URLRouter
 from raceway.testing import connect
 from tests.messaging.serving import serving, wait_for_members, wait_until
@@ -331,6 +332,29 @@ def test_modern_consumers_obey_replies_and_share_groups() -> None:
         Group("mixed").send({"text": "b", "close": 4000})
         for socket in (modern, first):
             assert heard(socket) == ["a", "b", 4000]
+
+
+def test_text_for_a_group_is_decoded_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(message):
+        Group("news").add(message.reply_channel)
+
+    with serving({"websocket.connect": connect}) as served, served.socket() as one, served.socket() as two:
+        wait_for_members("news", 2)
+        monkeypatch.setattr(connection, "decode_event", None)
+        for said in ("text", b"bytes"):
+            Group("news").send({"text": said} if isinstance(said, str) else {"bytes": said})
+            assert [one.recv(DEADLINE_S), two.recv(DEADLINE_S)] == [said, said]
+
+
+def test_without_a_layer_nobody_is_let_in(caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        override_settings(CHANNEL_LAYERS={}),
+        serving(MessageApplication({}, alias="nowhere")) as served,
+        pytest.raises(InvalidStatus) as refused,
+    ):
+        served.socket()
+    assert refused.value.response.status_code == 403
+    assert "needs the channel layer 'nowhere'" in caplog.text
 
 
 def test_a_gap_is_a_message_for_who_wants_it(layer: MemoryLayer) -> None:

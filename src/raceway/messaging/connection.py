@@ -114,8 +114,10 @@ class MessageSocket(WebsocketConnection):
         self._order = 0
 
     def on_error(self, error: Exception, event: Any) -> Any:
-        """The socket stays open."""
-        logger.error("%s cannot be answered.", self.channel_name, exc_info=error)
+        """The socket stays open, but if there is none yet."""
+        logger.error("%s cannot be served.", self.channel_name or CONNECT, exc_info=error)
+        if event is not None and event["type"] == CONNECT and not self.closed:
+            return self.close()
         return DONE
 
     async def websocket_connect(self, event: Event) -> None:

@@ -375,11 +375,19 @@ def copy_attributes(source: Message, target: Message) -> None:
 
 def call_with_known(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call ``function`` with those of ``kwargs`` that it takes."""
-    parameters = signature(function).parameters.values()
-    if not any(one.kind is Parameter.VAR_KEYWORD for one in parameters):
-        names = {one.name for one in parameters}
-        kwargs = {name: value for name, value in kwargs.items() if name in names}
+    known = known_names(getattr(function, "__func__", function))
+    if known is not None:
+        kwargs = {name: value for name, value in kwargs.items() if name in known}
     return function(*args, **kwargs)
+
+
+@cache
+def known_names(function: Callable[..., Any]) -> frozenset[str] | None:
+    """The arguments that ``function`` takes by name; ``None``: any."""
+    parameters = signature(function).parameters.values()
+    if any(one.kind is Parameter.VAR_KEYWORD for one in parameters):
+        return None
+    return frozenset(one.name for one in parameters)
 
 
 def as_reply(text: str | None, data: bytes | None, close: bool | int) -> dict[str, Any]:
