@@ -292,6 +292,26 @@ async def test_a_group_message_is_one_publish(own_kit: Kit) -> None:
     assert "cmdstat_evalsha" not in stats
 
 
+async def test_a_frame_that_cannot_be_handed_over_stops_no_other(
+    kit: Kit, caplog: pytest.LogCaptureFixture
+) -> None:
+    ears = Ears()
+    carrier = kit.carrier(ears)
+    hear = ears.heard
+
+    def fail_once(address: str, frame: bytes) -> None:
+        ears.heard = hear  # type: ignore[method-assign]
+        raise ValueError("of the layer")
+
+    ears.heard = fail_once  # type: ignore[method-assign]
+    subscribed = carrier.subscribe("g:room")
+    assert subscribed is not None
+    await subscribed
+    await asyncio.gather(*[carrier.cast("g:room", b"%d" % n) for n in range(5)])
+    await until(lambda: len(ears.frames) == 4)
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ValueError]
+
+
 # Roles
 
 

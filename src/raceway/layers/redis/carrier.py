@@ -134,7 +134,10 @@ class RedisCarrier(Carrier):
     # What listeners tell
 
     def heard(self, address: str, frame: bytes) -> None:
-        self._ears.heard(address, frame)
+        try:
+            self._ears.heard(address, frame)
+        except Exception:  # the frames after it are to be heard all the same
+            logger.exception("What was cast to %s could not be handed over.", address)
 
     def came_into_force(self, subscription: Subscription) -> None:
         subscription.is_in_force = True
