@@ -521,6 +521,8 @@ class DistributedLayer(QueueLayer):
             if pending is not None:
                 await asyncio.shield(pending)
             while True:
+                if woken.cancelled():  # the layer was closed meanwhile
+                    raise asyncio.CancelledError
                 popped = await self._pop_now(part.carrier, channel, hold)
                 if popped.entry is not None:
                     return popped
@@ -532,6 +534,10 @@ class DistributedLayer(QueueLayer):
                     timer.cancel()
                 forget_receiver(part, channel, woken)
                 woken = self._wait(part, channel)
+        except LayerUnavailable:
+            if woken.cancelled():  # it was closed with the layer
+                raise asyncio.CancelledError from None
+            raise
         finally:
             forget_receiver(part, channel, woken)
             part.unlisten(channel)
