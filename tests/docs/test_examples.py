@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import socket
@@ -18,6 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 from tests.docs.blocks import ROOT
 from tests.docs.project import CSRF, run
 from tests.docs.serving import WAIT_S, environment, get, runserver, serve, started
+from tests.test_public_names import NAMES
 
 pytestmark = pytest.mark.topology
 
@@ -172,3 +174,16 @@ def test_udp_clients_and_websockets_in_one_group(tmp_path: Path, clients: Callab
 def test_the_udp_server_is_about_forty_lines() -> None:
     text = (ROOT / "examples/udp/lines/server.py").read_text()
     assert sum(1 for line in text.splitlines() if line.strip()) <= 55
+
+
+@pytest.mark.parametrize("example", ["chat", "liveblog", "udp"])
+def test_examples_use_public_names_only(example: str) -> None:
+    used = {
+        (node.module, name.name)
+        for file in (ROOT / "examples" / example).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "raceway"
+        for name in node.names
+    }
+    assert used
+    assert used <= {(module, name) for module, names in NAMES.items() for name in names}
