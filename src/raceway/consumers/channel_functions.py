@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from inspect import isawaitable
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, sync_to_async
+from asgiref.sync import iscoroutinefunction
 
 from raceway.errors import StopConsumer
-from raceway.threads import enter_threads, in_test, leave_threads
+from raceway.threads import enter_threads, in_test, leave_threads, run_lent
 from raceway.types import Event, Prepare, RacewayApplication, Receive, Scope, Send
 
 logger = logging.getLogger("raceway.consumers")
@@ -33,7 +34,7 @@ class ChannelFunction(RacewayApplication):
         is_coroutine = iscoroutinefunction(function) or iscoroutinefunction(
             getattr(function, "__call__", None)  # noqa: B004  an instance of a class
         )
-        self._call: Callable[[Any], Any] = function if is_coroutine else sync_to_async(function)
+        self._call: Callable[[Any], Any] = function if is_coroutine else partial(run_lent, function)
 
     def raceway_begin(
         self, scope: Scope, receive: Receive, send: Send, prepares: tuple[Prepare, ...] = ()
