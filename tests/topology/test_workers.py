@@ -348,3 +348,39 @@ def test_a_server_can_have_a_worker_in_each_of_its_processes(
     assert len(house.noted("ended")) == len(house.noted("began"))
     assert len({process for process, _ in house.noted("began")}) == max(1, len(processes))
     assert lost(layer) == 0
+
+
+def test_consumers_of_the_first_generation_are_served_too(house: House, layer: ChannelLayer) -> None:
+    old = """
+def thumb(message):
+    note("thumb", message.content["n"])
+
+
+channel_routing = {"thumbnail": "routing.thumb", "websocket.connect": "routing.thumb"}
+"""
+    (house.folder / "routing.py").write_text(ROUTING.partition("channel_routes")[0] + old)
+    worker = house.serving()
+    assert "Serving the channels thumbnail (" in house.said(worker)
+    send(layer, "thumbnail", n=3)
+    house.until(lambda: [n for _, n in house.noted("thumb")] == [3])
+    assert house.stop(worker) == 0
+
+
+def test_a_worker_waits_for_a_broker_and_for_the_next_one(tmp_path: Path, broker_path: Path) -> None:
+    """It hosts none itself: what waits there would end with it."""
+    shared = Shared("raceway.layers.local.LocalLayer", {"path": str(broker_path)})
+    house, layer, host = House(tmp_path, shared), shared.make(), BrokerHost(broker_path)
+    try:
+        worker = house.serving("quick")
+        house.until(lambda: "Messages cannot be received; it is tried again: No broker" in house.said(worker))
+        assert not broker_path.exists()
+        for n in range(2):
+            host.start()
+            send(layer, "quick", n=n)
+            house.until(lambda n=n: [*range(n + 1)] == [number for _, number in house.noted("quick")])
+            host.stop()
+        assert house.stop(worker) == 0
+    finally:
+        host.stop()
+        close_thread_link(layer)
+        house.close()

@@ -156,3 +156,12 @@ async def test_without_a_broker_nothing_is_kept_for_later(path: Path) -> None:
     with pytest.raises(LayerUnavailable, match="No broker is running"):
         await asyncio.to_thread(layer.send_later_from_thread, "work", MESSAGE, 1, "t")
     await layer.aclose()
+
+
+async def test_a_process_that_may_not_host_does_not_also_when_it_listens(path: Path) -> None:
+    layer = LocalLayer(path=path)
+    layer.may_host = False
+    layer.open(layer.new_channel_name(), lambda encoded: True)
+    layer.host()
+    assert not path.exists()
+    await layer.aclose()
