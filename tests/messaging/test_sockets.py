@@ -18,6 +18,7 @@ from raceway.layers.memory import MemoryLayer
 from raceway.messaging import MessageApplication, connection, include, route
 from raceway.routing import ProtocolTypeRouter, URLRouter
 from raceway.testing import connect
+from tests.consumers.driver import Socket
 from tests.messaging.serving import serving, wait_for_members, wait_until
 from tests.server.running import DEADLINE_S, Seen
 
@@ -387,3 +388,25 @@ def test_sockets_leave_nothing_behind(layer: MemoryLayer) -> None:
         with served.socket(), served.socket():
             wait_until(lambda: served.server.call(lambda: len(layer._part_here().registry)) == 2)
         wait_until(lambda: served.server.call(lambda: len(layer._part_here().registry)) == 0)
+
+
+@pytest.mark.parametrize("lane", [True, False])
+async def test_all_data_goes_one_way_so_that_a_slow_client_gets_it_in_order(lane: bool) -> None:
+    def receive(message):
+        reply = message.reply_channel
+        for said in (
+            {"text": "a"},
+            {"text": "b", "accept": True},
+            {"text": "c"},
+            {"text": "d", "close": 4000},
+        ):
+            reply.send(said)
+
+    socket = Socket(MessageApplication({"websocket.receive": receive}), lane=lane)
+    assert (await socket.connect())["type"] == "websocket.accept"
+    socket.say("x")
+    said = [await socket.next() for _ in range(5)]
+    assert [one[1] if lane else one["text"] for one in said[:4]] == ["a", "b", "c", "d"]
+    assert all(isinstance(one, tuple) == lane for one in said[:4])
+    assert (said[4]["type"], said[4]["code"]) == ("websocket.close", 4000)
+    await socket.goodbye(4000)

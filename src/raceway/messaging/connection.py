@@ -22,6 +22,7 @@ from raceway.consumers.websocket_runtime import WebsocketRuntime
 from raceway.done import DONE
 from raceway.errors import ChannelFull, ClientDisconnected, InvalidMessage, LayerUnavailable
 from raceway.layers import decode_event
+from raceway.layers.spec import client_message
 from raceway.messaging.contents import handshake_content, path_in, request_content
 from raceway.messaging.dispatch import Guard
 from raceway.messaging.message import tell_once
@@ -87,6 +88,8 @@ class MessageSocketRuntime(WebsocketRuntime):
         for event in websocket_events(reply, self.is_accepted):
             if event["type"] == "websocket.accept":
                 self.consumer.accept()  # type: ignore[attr-defined]  # it knows the subprotocol
+            elif event["type"] == "websocket.send":  # the way of all data, so that it stays in order
+                self._push_on(client_message(event.get("text"), event.get("bytes")), "close", None)
             else:
                 self.send(event)
         return DONE
