@@ -56,6 +56,7 @@ def started(
     *arguments: object,
     variables: Mapping[str, str] | None = None,
     core: int = SERVER_CORE,
+    pass_fds: Sequence[int] = (),
 ) -> Iterator[Program]:
     """A program that works until this ends, and says ``ready`` first. Raises ``RuntimeError``."""
     process = subprocess.Popen(
@@ -65,6 +66,7 @@ def started(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        pass_fds=pass_fds,
         preexec_fn=pin(core),
     )
     program = Program(process)

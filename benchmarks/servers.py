@@ -239,9 +239,29 @@ def carrying(server: Server) -> Iterator[Carrier]:
             yield Carrier({**layer, "BENCHMARKS_REDIS_PORT": f"{port}"}, pid, port)
     elif server.layer == "postgres":
         with _postgres() as (pid, port):
-            yield Carrier({**layer, "BENCHMARKS_POSTGRES_PORT": f"{port}"}, pid, port)
+            variables = {**layer, "BENCHMARKS_POSTGRES_PORT": f"{port}"}
+            _django(server, "migrate", "--verbosity=0", variables=variables)
+            yield Carrier(variables, pid, port)
     else:
         yield Carrier(layer)
+
+
+def _django(server: Server, *arguments: str, variables: Mapping[str, str]) -> None:
+    """Run a management command of the project. Raises ``RuntimeError``."""
+    done = subprocess.run(
+        django_command(server, *arguments),
+        cwd=HERE.parent,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:].strip())
+
+
+def django_command(server: Server, *arguments: str) -> list[str]:
+    return [str(server.python), "-m", "django", *arguments, "--settings=benchmarks.project.settings"]
 
 
 @contextmanager

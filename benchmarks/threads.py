@@ -53,9 +53,7 @@ def answer(settings: Settings) -> str:
                 raise RuntimeError("nothing arrived")
         messages = sent["sent"]
         return {
-            "send": Sent(
-                sent["cpu_s"] / messages * 1e6, redis_s / messages * 1e6, messages / sent["wall_s"]
-            )
+            "send": Sent(sent["cpu_s"] / messages * 1e6, redis_s / messages * 1e6, messages / sent["wall_s"])
         }
 
     results = alternated(CONTENDERS, settings, once)

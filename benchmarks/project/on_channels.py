@@ -9,17 +9,19 @@ import django
 django.setup()
 
 from channels.auth import AuthMiddlewareStack
+from channels.consumer import AsyncConsumer
 from channels.generic.websocket import (
     AsyncJsonWebsocketConsumer,
     AsyncWebsocketConsumer,
     WebsocketConsumer,
 )
-from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.routing import ChannelNameRouter, ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.urls import path
 
 from benchmarks.project.asgi import view
 from benchmarks.project.messages import SPACED, TEXT, event
+from benchmarks.project.work import WORK, handle
 
 EVENT = event(SPACED)
 
@@ -52,6 +54,13 @@ class Room(AsyncJsonWebsocketConsumer):
         await self.send_json(event)
 
 
+class Work(AsyncConsumer):
+    """Takes the messages of a named channel."""
+
+    async def work_item(self, event):
+        handle(event)
+
+
 routes = URLRouter(
     [path("", Echo.as_asgi()), path("sync/", SyncEcho.as_asgi()), path("room/", Room.as_asgi())]
 )
@@ -59,3 +68,4 @@ bare = ProtocolTypeRouter({"http": view, "websocket": routes})
 stack = ProtocolTypeRouter(
     {"http": view, "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(routes))}
 )
+working = ProtocolTypeRouter({"channel": ChannelNameRouter({WORK: Work.as_asgi()})})

@@ -13,15 +13,17 @@ from django.urls import path
 import raceway.asgi
 from benchmarks.project.asgi import view
 from benchmarks.project.messages import COMPACT, TEXT, event
+from benchmarks.project.work import WORK, handle
 from raceway import Group
 from raceway.auth import AuthMiddlewareStack
 from raceway.consumers import (
+    AsyncConsumer,
     AsyncJsonWebsocketConsumer,
     AsyncWebsocketConsumer,
     WebsocketConsumer,
 )
 from raceway.origin import AllowedHostsOriginValidator
-from raceway.routing import ProtocolTypeRouter, URLRouter
+from raceway.routing import ChannelNameRouter, ProtocolTypeRouter, URLRouter
 
 EVENT = event(COMPACT)
 
@@ -51,6 +53,13 @@ class Room(AsyncJsonWebsocketConsumer):
         await self.send_json(event)
 
 
+class Work(AsyncConsumer):
+    """Takes the messages of a named channel."""
+
+    async def work_item(self, event):
+        handle(event)
+
+
 routes = URLRouter(
     [path("", Echo.as_asgi()), path("sync/", SyncEcho.as_asgi()), path("room/", Room.as_asgi())]
 )
@@ -59,3 +68,4 @@ stack = ProtocolTypeRouter(
     {"http": view, "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(routes))}
 )
 whole = raceway.asgi.get_application()
+working = ProtocolTypeRouter({"channel": ChannelNameRouter({WORK: Work.as_asgi()})})

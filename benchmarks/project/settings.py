@@ -11,6 +11,9 @@ SECRET_KEY = "a key for benchmarks"
 DEBUG = False
 ALLOWED_HOSTS = ["127.0.0.1"]
 USE_TZ = True
+ASGI_APPLICATION = (
+    f"benchmarks.project.on_{'raceway' if RACEWAY_IS_HERE else 'channels'}.working"  # runworker's
+)
 ROOT_URLCONF = "benchmarks.project.urls"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
