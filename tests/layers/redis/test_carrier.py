@@ -259,6 +259,13 @@ async def test_members_by_name_are_told_with_a_group_message(kit: Kit) -> None:
     assert ears.frames == [("g:room", b"1"), ("g:room", b"2"), ("g:room", b"3")]
 
 
+async def test_answers_that_come_together_are_read_once(own_kit: Kit) -> None:
+    carrier = own_kit.carrier()
+    await carrier.add_named("room", "thumbs", 60)
+    assert await asyncio.gather(*[carrier.publish("room", b"frame") for _ in range(20)]) == [["thumbs"]] * 20
+    assert own_kit.server.info("commandstats")["cmdstat_evalsha"].startswith("calls=21,")
+
+
 async def test_subscribing_again_and_again_ends_in_the_last_state(kit: Kit) -> None:
     ears = Ears()
     carrier = kit.carrier(ears)

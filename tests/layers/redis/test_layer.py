@@ -8,12 +8,14 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from raceway.errors import ChannelFull, ConfigurationError, InvalidChannelLayerError
 from raceway.layers import channel_layers
+from raceway.layers.configured import options_of
 from raceway.layers.redis import RedisLayer
 from raceway.layers.redis.carrier import RedisCarrier
 from tests.servers.redis import Server, new_prefix, running_server, shared_server
@@ -315,3 +317,11 @@ async def test_a_forked_child_does_not_disturb_the_loop_of_its_parent() -> None:
     assert ear.gaps == []
     await layer.aclose()
     await other.aclose()
+
+
+def test_the_reference_lists_the_options() -> None:
+    text = (Path(__file__).parents[3] / "docs/reference/layers.redis.md").read_text()
+    options = text.partition("## Options")[2].partition("##")[0]
+    heads = re.findall(r"^- (.*?):|\(((?:`\w+`,?\s*)+)\)", options, re.MULTILINE)
+    listed = {name for head in heads for part in head for name in re.findall(r"`(\w+)`", part)}
+    assert {*listed, "clock"} == options_of(RedisLayer)

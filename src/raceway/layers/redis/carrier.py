@@ -263,16 +263,18 @@ class RedisCarrier(Carrier):
         answers: list[asyncio.Future[Reply]],
         _: asyncio.Future[Reply],
     ) -> None:
-        if not all(answer.done() for answer in answers):
+        if not answers or not all(answer.done() for answer in answers):
             return
         errors = [error for answer in answers if (error := answer.exception()) is not None]
+        replies = [] if errors else [answer.result() for answer in answers]
+        answers.clear()  # once is enough: another one may have been answered in the same pass of the loop
         if done.done():
             return
         if errors:
             done.set_exception(as_unavailable(errors[0]))
             return
         try:
-            outcome = request.read([answer.result() for answer in answers])
+            outcome = request.read(replies)
         except Exception as error:
             done.set_exception(error)
             return
