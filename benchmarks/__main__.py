@@ -20,8 +20,14 @@ from benchmarks import (
     join,
     load,
     local,
+    membership,
+    named,
+    postgres,
     presence,
+    redis_broadcast,
+    redis_groups,
     report,
+    threads,
     view,
     workers,
 )
@@ -42,6 +48,12 @@ QUESTIONS = {
     "workers": workers,
     "local": local,
     "presence": presence,
+    "redis": redis_groups,
+    "redis-broadcast": redis_broadcast,
+    "threads": threads,
+    "membership": membership,
+    "named": named,
+    "postgres": postgres,
 }
 
 

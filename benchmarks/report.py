@@ -125,6 +125,8 @@ def machine(contenders: Collection[servers.Server]) -> str:
         versions |= servers.versions(contender)
     if any(contender.has_redis for contender in contenders):
         versions["redis-server"] = servers.redis_version()
+    if any(contender.layer == "postgres" for contender in contenders):
+        versions["PostgreSQL"] = servers.postgres_version()
     return (
         f"{datetime.date.today():%Y-%m-%d}; {os.cpu_count()} cores ({_processor()}), "
         f"Linux {platform.release().partition('-')[0]}, Python {platform.python_version()}; "

@@ -189,6 +189,14 @@ def redis_program() -> str | None:
     return shutil.which("redis-server") or shutil.which("valkey-server")
 
 
+def postgres_version() -> str:
+    folder = postgres_folder()
+    if folder is None:
+        return "not installed"
+    said = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=False)
+    return said.stdout.split()[2]
+
+
 def pin(core: int) -> Callable[[], None]:
     """What a child process runs first to stay on one core."""
     return lambda: os.sched_setaffinity(0, {core})
