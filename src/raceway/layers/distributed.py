@@ -382,8 +382,9 @@ class DistributedLayer(QueueLayer):
         self._sent_count += 1
         frame = self._published(group, message, exclude, policy)
         published = self._carrier_here().publish(group, frame)
-        published.add_done_callback(partial(self._send_to_named, message, exclude))
-        return Outcome(published, f"Sending to the group {group}")
+        done: asyncio.Future[None] = published.get_loop().create_future()
+        published.add_done_callback(partial(self._send_to_named, message, exclude, done))
+        return Outcome(done, f"Sending to the group {group}")
 
     def publish_from_thread(
         self, group: str, message: Message, exclude: str | None = None, policy: Policy = "close"
@@ -409,18 +410,38 @@ class DistributedLayer(QueueLayer):
         return encode(Publish(self._process if self.hands_over_first else "", sealed, exclude, policy))
 
     def _send_to_named(
-        self, message: Message, exclude: str | None, published: asyncio.Future[list[str]]
+        self,
+        message: Message,
+        exclude: str | None,
+        done: asyncio.Future[None],
+        published: asyncio.Future[list[str]],
     ) -> None:
-        if published.cancelled() or published.exception() is not None:
-            return
-        for channel in published.result():
-            if channel == exclude:
-                continue
+        """Send to the members that are known by name; ``done`` ends when that has been tried."""
+        if published.cancelled():
+            done.cancel()
+        elif (error := published.exception()) is not None:
+            if not done.done():
+                done.set_exception(error)
+        else:
+            carried = self._start_carrying_to(
+                [channel for channel in published.result() if channel != exclude], message
+            )
+            if carried:
+                asyncio.gather(*carried, return_exceptions=True).add_done_callback(lambda _: wake(done))
+            else:
+                wake(done)
+
+    def _start_carrying_to(self, channels: list[str], message: Message) -> list[asyncio.Future[Any]]:
+        """Send to each of these members, of which those that are here have it at once."""
+        carried = []
+        for channel in channels:
             if self._is_here(channel):
                 with suppress(ChannelFull):
                     self._send(channel, message)
             else:
-                self._start_carrying(channel, message).add_done_callback(partial(told, channel))
+                carried.append(self._start_carrying(channel, message))
+                carried[-1].add_done_callback(partial(told, channel))
+        return carried
 
     def _count_full(self, put: asyncio.Future[Any]) -> None:
         if not put.cancelled() and isinstance(put.exception(), ChannelFull):
