@@ -164,7 +164,11 @@ class TestRouting:
             Router("some_routing.nothing")
 
     def test_a_module_by_itself(self) -> None:
-        assert match([include("tests.messaging.routing_of_slide_003")], "websocket.connect", path="/chat")
+        for _ in ("not imported yet", "imported"):
+            routing = include("tests.messaging.routing_of_slide_003")
+            assert match([routing], "websocket.connect", path="/chat")
+        with pytest.raises(ImproperlyConfigured, match="'tests.messaging' has no channel_routing"):
+            Router("tests.messaging")
 
     def test_anything_with_the_two_methods_is_a_route(self) -> None:
         class Own:

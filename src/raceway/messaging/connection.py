@@ -114,6 +114,7 @@ class MessageSocket(WebsocketConnection):
     def __init__(self, consume: Consume, alias: str) -> None:
         self.consume = consume
         self.channel_layer_alias = alias
+        self._path = ""
         self._order = 0
 
     def on_error(self, error: Exception, event: Any) -> Any:
@@ -125,7 +126,9 @@ class MessageSocket(WebsocketConnection):
 
     async def websocket_connect(self, event: Event) -> None:
         self._require_layer()
-        await self._consume(CONNECT, handshake_content(self.scope, self.channel_name))
+        content = handshake_content(self.scope, self.channel_name)
+        self._path = content["path"]
+        await self._consume(CONNECT, content)
         if not self._runtime.is_accepted and not self.closed:
             self._answer = asyncio.get_running_loop().call_later(HANDSHAKE_S, self._refuse_late)
 
@@ -147,7 +150,7 @@ class MessageSocket(WebsocketConnection):
         self._order += 1
         return {
             "reply_channel": self.channel_name,
-            "path": path_in(self.scope),
+            "path": self._path,
             "order": self._order,
             **said,
         }

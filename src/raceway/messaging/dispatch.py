@@ -13,7 +13,6 @@ from inspect import isawaitable
 from typing import Any, Final, TypeAlias
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
-from django.dispatch import Signal
 
 from raceway.errors import (
     ChannelSocketException,
@@ -24,7 +23,7 @@ from raceway.errors import (
 )
 from raceway.messaging.message import Message
 from raceway.messaging.routing import CONNECT, HTTP_REQUEST, Consumer, Routes
-from raceway.messaging.sessions import end_channel_session, has_channel_session
+from raceway.messaging.sessions import LAST_MESSAGES, end_channel_session, has_channel_session
 from raceway.signals import consumer_finished, consumer_started
 
 logger = logging.getLogger("raceway.messaging")
@@ -88,15 +87,17 @@ class Dispatcher:
             logger.error("Could not find match for message on %s! Check your routing.", message.channel)
         else:
             await self._try(message, *match, guard)
-        await self._end_session(message)
+        if message.channel_name in LAST_MESSAGES:
+            await self._end_session(message)
 
     async def _try(self, message: Message, consumer: Consumer, kwargs: dict[str, Any], guard: Guard) -> None:
         while True:
-            tries: int = message.get(TRIES, 0)
+            tries: int = message.content.get(TRIES, 0)
             message.__doomed__ = tries >= self._retries
             error = await outcome(call_consumer(consumer, message, kwargs, guard))
             if not isinstance(error, ConsumeLater) or message.__doomed__:
-                await self._follow(message, consumer, error)
+                if error is not None or message.channel_name == CONNECT:
+                    await self._follow(message, consumer, error)
                 return
             message[TRIES] = tries + 1
             if not await self._again(message, wait_s(tries)):
@@ -106,24 +107,23 @@ class Dispatcher:
         if isinstance(error, ChannelSocketException):
             error = await outcome(_run(error, message))
         log_outcome(message, consumer, error)
-        answer = answer_to(message.channel.name, error)
+        answer = answer_to(message.channel_name, error)
         if answer is not None and message.reply_channel is not None:
             error = await outcome(message.reply_channel.asend(answer))
             if error is not None:
                 logger.error("%s could not be answered.", message.reply_channel, exc_info=error)
 
     async def _end_session(self, message: Message) -> None:
-        if message.channel.name.endswith(".disconnect") and message.reply_channel is not None:
-            name = message.reply_channel.name
-            if has_channel_session(name):
-                await sync_to_async(end_channel_session)(name)
+        if message.reply_channel is not None and has_channel_session(message.reply_channel.name):
+            await sync_to_async(end_channel_session)(message.reply_channel.name)
 
 
 async def call_consumer(
     consumer: Consumer, message: Message, kwargs: dict[str, Any], guard: Guard = nullcontext
 ) -> None:
     """Call ``consumer`` as its kind wants: ``async def`` here, ``def`` in a thread."""
-    await tell(consumer_started, consumer, message)
+    if consumer_started.receivers:
+        await consumer_started.asend_robust(consumer, message=message)
     try:
         if iscoroutinefunction(consumer) or iscoroutinefunction(getattr(consumer, "__call__", None)):  # noqa: B004
             await consumer(message, **kwargs)
@@ -133,12 +133,8 @@ async def call_consumer(
         if isawaitable(result):
             await result
     finally:
-        await tell(consumer_finished, consumer, message)
-
-
-async def tell(signal: Signal, consumer: Consumer, message: Message) -> None:
-    if signal.receivers:
-        await signal.asend_robust(consumer, message=message)
+        if consumer_finished.receivers:
+            await consumer_finished.asend_robust(consumer, message=message)
 
 
 def run_consumer(consumer: Consumer, message: Message, kwargs: dict[str, Any]) -> Any:
@@ -185,7 +181,7 @@ def log_outcome(message: Message, consumer: Consumer, error: Exception | None) -
     if isinstance(error, ConsumeLater):
         logger.warning("A message on %s is dropped: %s wanted it later too often.", message.channel, name)
     elif isinstance(error, DenyConnection):
-        if message.channel.name != CONNECT:
+        if message.channel_name != CONNECT:
             logger.error(
                 "%s raised DenyConnection at %s: only a consumer of %s can refuse; raise WebsocketCloseException.",
                 name,

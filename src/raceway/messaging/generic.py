@@ -52,7 +52,7 @@ class BaseConsumer:
 
     def get_handler(self, message: Message, **kwargs: Any) -> Callable[..., Any]:
         """The method for ``message``, with the sessions that the attributes of the class ask for."""
-        handler: Callable[..., Any] = getattr(self, self.method_mapping[message.channel.name])
+        handler: Callable[..., Any] = getattr(self, self.method_mapping[message.channel_name])
         if not (
             self.channel_session or self.channel_session_user or self.http_user or self.http_user_and_session
         ):
@@ -332,7 +332,7 @@ class WebsocketDemultiplexer(JsonWebsocketConsumer):
             for stream in self.consumers
             if isawaitable(
                 result := self._call(
-                    stream, Message({**message.content}, message.channel.name, message.alias), kwargs
+                    stream, Message({**message.content}, message.channel_name, message.alias), kwargs
                 )
             )
         ]

@@ -33,8 +33,13 @@ class Message:
 
     def __init__(self, content: dict[str, Any], channel_name: str, alias: str = "default") -> None:
         self.content = content
-        self.channel = Channel(channel_name, alias)
+        self.channel_name = channel_name
         self.alias = alias
+
+    @cached_property
+    def channel(self) -> Channel:
+        """The channel that it came on."""
+        return Channel(self.channel_name, self.alias)
 
     @cached_property
     def reply_channel(self) -> Channel | None:
@@ -78,10 +83,10 @@ class Message:
 
     def copy(self) -> Message:
         """Another message with a deep copy of the content."""
-        return Message(deepcopy(self.content), self.channel.name, self.alias)
+        return Message(deepcopy(self.content), self.channel_name, self.alias)
 
     def __repr__(self) -> str:
-        return f"<Message on {self.channel} with {', '.join(map(str, self.content)) or 'nothing'}>"
+        return f"<Message on {self.channel_name} with {', '.join(map(str, self.content)) or 'nothing'}>"
 
 
 def tell_once(text: str) -> None:

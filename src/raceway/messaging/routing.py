@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from types import ModuleType
 from typing import Any, Final, TypeAlias
 
 from django.core.exceptions import ImproperlyConfigured
@@ -52,7 +54,7 @@ class Route(Routes):
         self.filters = compile_filters(filters)
 
     def match(self, message: Message) -> Match | None:
-        if message.channel.name not in self.channels:
+        if message.channel_name not in self.channels:
             return None
         matched = match_filters(self.filters, message)
         return None if matched is None else (self.consumer, captured(matched))
@@ -78,7 +80,7 @@ class Include(Routes):
             return None
         rest = {name: text_of(message[name])[match.end() :] for name, match in matched.items()}
         inner = first_match(
-            self.routes, Message({**message.content, **rest}, message.channel.name, message.alias)
+            self.routes, Message({**message.content, **rest}, message.channel_name, message.alias)
         )
         return None if inner is None else (inner[0], {**captured(matched), **inner[1]})
 
@@ -174,12 +176,17 @@ def resolve_routing(routing: Routing) -> list[Routes]:
 def imported_routing(name: str) -> Any:
     """What a dotted name stands for: a routing, or a module with ``channel_routing``."""
     try:
-        return import_string(name)
+        found = import_string(name)
     except ImportError as error:
         try:
-            return import_string(f"{name}.channel_routing")
+            found = import_module(name)
         except ImportError:
             raise ImproperlyConfigured(f"The routing {name!r} cannot be imported: {error}") from error
+    if not isinstance(found, ModuleType):
+        return found
+    if not hasattr(found, "channel_routing"):
+        raise ImproperlyConfigured(f"The module {name!r} has no channel_routing.")
+    return found.channel_routing
 
 
 def as_consumer(consumer: Any) -> Any:
