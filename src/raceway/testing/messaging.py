@@ -90,12 +90,12 @@ async def _take_now(layer: ChannelLayer, channel: str) -> bytes | None:
 
 
 def content_of(event: Event) -> dict[str, Any]:
-    """What the sender of a message wrote, without the type that the layer has given it."""
+    """What the sender of an answer wrote: a layer has given a type to what clients can be sent."""
     kind = event.get("type")
-    if kind == "websocket.close":
+    if kind == "websocket.close" and not event["reason"]:
         return {"close": True if event["code"] == NORMAL else event["code"]}
     is_reply = kind in ("websocket.send", "raceway.reply")
-    return {key: value for key, value in event.items() if not (is_reply and key == "type")}
+    return {key: value for key, value in event.items() if key != "type" or not is_reply}
 
 
 # Clients
