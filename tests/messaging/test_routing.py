@@ -167,7 +167,7 @@ class TestRouting:
         for _ in ("not imported yet", "imported"):
             routing = include("tests.messaging.routing_of_slide_003")
             assert match([routing], "websocket.connect", path="/chat")
-        with pytest.raises(ImproperlyConfigured, match="'tests.messaging' has no channel_routing"):
+        with pytest.raises(ImproperlyConfigured, match=r"'tests\.messaging' has no channel_routing"):
             Router("tests.messaging")
 
     def test_anything_with_the_two_methods_is_a_route(self) -> None:
