@@ -34,7 +34,7 @@ class BaseOriginValidator:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         message = message_in(args)
-        if message.channel.name == "websocket.connect":
+        if message.channel_name == "websocket.connect":
             headers = message.content.get("headers", ())
             origins = [bytes(value) for name, value in headers if bytes(name) == b"origin"]
             if len(origins) != 1 or not self.validate_origin(message, origins[0].decode("latin-1")):

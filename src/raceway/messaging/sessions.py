@@ -183,19 +183,19 @@ def _channel_session(message: Message) -> Iterator[None]:
         return
     if message.reply_channel is None:
         raise ValueError(
-            f"A message to {message.channel.name!r} has no reply channel, and so no channel session: "
+            f"A message to {message.channel_name!r} has no reply channel, and so no channel session: "
             "@channel_session is for consumers of connections."
         )
     name = message.reply_channel.name
     session = _channel_session_of(name)
     session._get_session()
     message.channel_session = session
-    if message.channel.name in CONNECTION_MESSAGES:
+    if message.channel_name in CONNECTION_MESSAGES:
         _kept.add(name)
     try:
         yield
     finally:
-        if message.channel.name in LAST_MESSAGES:
+        if message.channel_name in LAST_MESSAGES:
             _kept.discard(name)
             session.delete(session.session_key)
         elif session.modified:

@@ -159,7 +159,7 @@ async def _consume(message: Message, consumer: Any, kwargs: dict[str, Any]) -> N
     except ConsumeLater:
         await message.channel.asend(message.content)
     except DenyConnection:
-        if message.channel.name != CONNECT or message.reply_channel is None:
+        if message.channel_name != CONNECT or message.reply_channel is None:
             raise
         await message.reply_channel.asend({"close": True})
     except ChannelSocketException as error:
@@ -167,7 +167,7 @@ async def _consume(message: Message, consumer: Any, kwargs: dict[str, Any]) -> N
         if isawaitable(result):
             await result
     finally:
-        if message.channel.name == DISCONNECT and message.reply_channel is not None:
+        if message.channel_name == DISCONNECT and message.reply_channel is not None:
             await sync_to_async(end_channel_session)(message.reply_channel.name)
 
 
