@@ -57,8 +57,7 @@ LAYERS = {
     "redis": ("raceway.layers.redis.RedisLayer", {"hosts": REDIS}),
     "postgres": ("raceway.layers.postgres.PostgresLayer", {}),
     "channels pub/sub": ("channels_redis.pubsub.RedisPubSubChannelLayer", {"hosts": REDIS}),
-    # All members in a process share one capacity there, and what exceeds it is lost.
-    "channels core": ("channels_redis.core.RedisChannelLayer", {"hosts": REDIS, "capacity": 1_000_000}),
+    "channels core": ("channels_redis.core.RedisChannelLayer", {"hosts": REDIS}),
 }
 if not RACEWAY_IS_HERE:
     LAYERS["memory"] = ("channels.layers.InMemoryChannelLayer", {})
