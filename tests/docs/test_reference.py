@@ -15,6 +15,7 @@ from django.core.management.base import CommandParser
 
 import tests.project  # noqa: F401  Django's settings
 from raceway import checks, conf
+from raceway.layers.postgres import checks as postgres_checks
 from raceway.cli import serve
 from raceway.layers.configured import options_of
 from raceway.layers.local import LocalLayer
@@ -74,7 +75,9 @@ def test_each_class_and_function_is_described(page: str) -> None:
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(DOCS)))
 def test_dotted_names_exist(page: Path) -> None:
     for name in DOTTED.findall(page.read_text()):
-        if not re.fullmatch(r"raceway\.[EW]\d{3}|raceway\.m?js|raceway\.toml|raceway\.connect|raceway\.gap", name):
+        if not re.fullmatch(
+            r"raceway\.[EW]\d{3}|raceway\.m?js|raceway\.toml|raceway\.connect|raceway\.gap", name
+        ):
             resolve(name)
 
 
@@ -98,7 +101,8 @@ def test_the_bounds_are_what_the_page_says() -> None:
 
 def test_the_checks_are_listed() -> None:
     text = (REFERENCE / "settings.md").read_text()
-    ids = set(re.findall(r'id="(raceway\.[EW]\d+)"', inspect.getsource(checks)))
+    source = inspect.getsource(checks) + inspect.getsource(postgres_checks)
+    ids = set(re.findall(r'id="(raceway\.[EW]\d+)"', source))
     assert {name for name in CELL.findall(text) if name.startswith("raceway.")} == ids
 
 
