@@ -497,7 +497,8 @@ async def test_a_server_that_stops_for_a_moment_is_waited_for(own_kit: Kit) -> N
 
 
 async def test_nothing_is_left_of_a_closed_carrier(own_kit: Kit) -> None:
-    carrier = own_kit.carrier()
+    ears = Ears()
+    carrier = own_kit.carrier(ears)
     subscribed = carrier.subscribe("g:room")
     assert subscribed is not None
     await subscribed
@@ -506,13 +507,16 @@ async def test_nothing_is_left_of_a_closed_carrier(own_kit: Kit) -> None:
     assert cast.result() == 1, "what was said before is done"
     await until(lambda: int(own_kit.server.info("clients")["connected_clients"]) == 1)
     assert len(asyncio.all_tasks()) == 1
+    assert ears.told == []
 
 
 def test_a_loop_that_ends_takes_its_connections_along(own_server: Server) -> None:
     """V39: one carrier for each loop; nothing is said of it, and nothing is left."""
 
+    ears = Ears()
+
     async def use() -> RedisCarrier:
-        carrier = Kit(own_server).carrier()
+        carrier = Kit(own_server).carrier(ears)
         subscribed = carrier.subscribe("g:room")
         assert subscribed is not None
         await subscribed
@@ -522,6 +526,7 @@ def test_a_loop_that_ends_takes_its_connections_along(own_server: Server) -> Non
     kept = [asyncio.run(use()) for _ in range(5)]
     for carrier in kept:
         carrier.forsake()
+    assert ears.told == []
     assert int(own_server.info("clients")["connected_clients"]) <= 2
 
 

@@ -8,15 +8,15 @@ import secrets
 from collections.abc import Coroutine
 from functools import partial
 from itertools import count
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from raceway.errors import LayerUnavailable
 from raceway.layers.carrier import Carrier, Ears, Popped, process_address
 from raceway.layers.redis.connection import Reply, find_out
 from raceway.layers.redis.kept import WAIT_S
 from raceway.layers.redis.listener import Listener, Subscription
-from raceway.layers.redis.pipe import PIPE_COMMANDS, Pipe
-from raceway.layers.redis.requests import HOLD_LEASE_S, Figures, Request, Requests, Taken, tag_of
+from raceway.layers.redis.pipe import PIPE_COMMANDS, Pipe, Told
+from raceway.layers.redis.requests import HOLD_LEASE_S, Figures, Request, Requests, Taken, refused, tag_of
 from raceway.layers.redis.routes import Routes
 from raceway.layers.redis.tally import Tally
 from raceway.layers.redis.topology import Place, Refusal, Topology, redirection
@@ -252,29 +252,22 @@ class RedisCarrier(Carrier):
                 self._ask(request, done)
 
     def _ask(self, request: Request[T], done: asyncio.Future[T]) -> None:
-        answers = [self._routes.call(request.tag, command) for command in request.commands]
-        for answer in answers:
-            answer.add_done_callback(partial(self._answered, request, done, answers))
+        told = partial(self._answered, request, done)
+        shard = self._topology.shard_of(request.tag)
+        if self._topology.is_cluster(shard):
+            answers = [self._routes.call(request.tag, command) for command in request.commands]
+            for answer in answers:
+                answer.add_done_callback(partial(when_all, answers, told))
+        else:
+            self._pipe_at(Place(shard)).ask(b"".join(request.commands), len(request.commands), told)
 
     def _answered(
-        self,
-        request: Request[T],
-        done: asyncio.Future[T],
-        answers: list[asyncio.Future[Reply]],
-        _: asyncio.Future[Reply],
+        self, request: Request[T], done: asyncio.Future[T], replies: list[Reply] | Exception
     ) -> None:
-        if not answers or not all(answer.done() for answer in answers):
-            return
-        errors = [error for answer in answers if (error := answer.exception()) is not None]
-        replies = [] if errors else [answer.result() for answer in answers]
-        answers.clear()  # once is enough: another one may have been answered in the same pass of the loop
         if done.done():
             return
-        if errors:
-            done.set_exception(as_unavailable(errors[0]))
-            return
         try:
-            outcome = request.read(replies)
+            outcome = request.read(accepted(replies))
         except Exception as error:
             done.set_exception(error)
             return
@@ -383,14 +376,12 @@ class RedisCarrier(Carrier):
                 # One by one, as the nodes of a Cluster take no keys of several slots at once.
                 pipe = self._pipe_at(place)
                 answers = [pipe.call(self._requests.unlink(key)) for key in keys]
-                for error in await asyncio.gather(*answers, return_exceptions=True):
-                    if isinstance(error, BaseException):
-                        raise as_unavailable(error)
+                accepted(list(await asyncio.gather(*answers, return_exceptions=True)))
 
     async def _scan(self, place: Place, kind: str) -> Any:
         cursor = b"0"
         while True:
-            found = await accepted(self._pipe_at(place).call(self._requests.scan(cursor, kind)))
+            found = await answer_of(self._pipe_at(place).call(self._requests.scan(cursor, kind)))
             cursor, keys = found
             yield keys
             if cursor == b"0":
@@ -437,16 +428,26 @@ class RedisCarrier(Carrier):
             kept.forsake()
 
 
-async def accepted(answer: asyncio.Future[Reply]) -> Reply:
-    try:
-        return await answer
-    except Refusal as error:
-        raise as_unavailable(error) from None
+def when_all(answers: list[asyncio.Future[Reply]], tell: Told, last: asyncio.Future[Reply]) -> None:
+    """Tell of the answers when there are all, once: several may come in the same pass of the loop."""
+    if answers and all(answer.done() for answer in answers):
+        replies = [answer.exception() or answer.result() for answer in answers]
+        answers.clear()
+        tell(replies)
 
 
-def as_unavailable(error: BaseException) -> BaseException:
-    """What a carrier's futures end with, for what a server refuses."""
-    return LayerUnavailable(f"Redis refuses: {error}") if isinstance(error, Refusal) else error
+def accepted(replies: list[Reply] | Exception) -> list[Reply]:
+    """The replies of which none is an error. Raises ``LayerUnavailable``."""
+    for reply in replies if isinstance(replies, list) else [replies]:
+        if isinstance(reply, Refusal):
+            raise refused(reply)
+        if isinstance(reply, Exception):
+            raise reply
+    return cast("list[Reply]", replies)
+
+
+async def answer_of(answer: asyncio.Future[Reply]) -> Reply:
+    return accepted(list(await asyncio.gather(answer, return_exceptions=True)))[0]
 
 
 def put_back_failed(done: asyncio.Future[None]) -> None:

@@ -118,8 +118,9 @@ class Kept(ABC):
         """It is there."""
 
     @abstractmethod
-    def went(self, why: str) -> None:
-        """It was lost; what was written and not answered is not known to have been done."""
+    def went(self, why: str, *, is_over: bool) -> None:
+        """It has ended, and if it ``is_over`` there is no other; what was written and not answered is not known to have
+        been done."""
 
     @abstractmethod
     def receive(self, reply: Reply) -> None: ...
@@ -174,7 +175,7 @@ class Kept(ABC):
                     await self._use(connection)
         finally:
             self._task = None
-            self._end("The event loop ends")
+            self._end("The event loop, or the layer, has ended", is_over=True)
 
     async def _use(self, connection: Connection) -> None:
         self._backoff.succeeded()
@@ -218,11 +219,11 @@ class Kept(ABC):
         if self.is_wanted:
             self.want()
 
-    def _end(self, why: str) -> None:
+    def _end(self, why: str, *, is_over: bool = False) -> None:
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.close()
-            self.went(why)
+            self.went(why, is_over=is_over)
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
 

@@ -143,11 +143,12 @@ class Listener(Kept):
         self._unsaid = [(True, subscription) for subscription in self._subscriptions.values()]
         self._flush()
 
-    def went(self, why: str) -> None:
+    def went(self, why: str, *, is_over: bool) -> None:
         self._unsaid = []
         self._said.clear()
         self._pinged_at = None
-        self._owner.lapsed(list(self._subscriptions.values()), why)
+        if not is_over:
+            self._owner.lapsed(list(self._subscriptions.values()), why)
 
     def roomy(self) -> None:
         """Subscribing is never held back: it is bounded by what there is to subscribe to."""

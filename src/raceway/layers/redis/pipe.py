@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from raceway.errors import LayerUnavailable
 from raceway.layers.redis.connection import Connection, Reply
@@ -21,11 +23,16 @@ PIPE_BYTES: Final = 64 * 1024 * 1024
 WRITTEN_AT_ONCE_BYTES: Final = 256 * 1024
 
 
+Told: TypeAlias = Callable[[list[Reply] | Exception], object]
+"""Takes all replies to a command, some of which may be refusals, or why there are none."""
+
+
 class Waiting(NamedTuple):
-    """A command, and who waits for its answer."""
+    """What is written in one piece, and who waits for its answer."""
 
     command: bytes
-    answer: asyncio.Future[Any] | None
+    replies: int
+    told: Told
     since: float
     is_again: bool = False
 
@@ -44,6 +51,8 @@ class Pipe(Kept):
         self._again: list[Waiting] = []
         """Commands that the server has not done: it did not know their script, or is no master any more."""
         self._is_read_only = False
+        self._replies: list[Reply] = []
+        """Of the oldest without an answer, if it has several."""
         self._bytes = 0
         self._is_flush_due = False
         self._idle: asyncio.Future[None] | None = None
@@ -51,22 +60,26 @@ class Pipe(Kept):
     def call(self, command: bytes) -> asyncio.Future[Any]:
         """Write a packed command after those before; its reply, a ``Refusal``, or ``LayerUnavailable``."""
         answer: asyncio.Future[Any] = self.loop.create_future()
+        self.ask(command, 1, partial(settle, answer))
+        return answer
+
+    def ask(self, command: bytes, replies: int, told: Told) -> None:
+        """The same for what has so many replies, in one piece; ``told`` is called as soon as all are there."""
         waiting_count = len(self._unwritten) + len(self._unanswered)
         if waiting_count >= PIPE_COMMANDS or self._bytes + len(command) > PIPE_BYTES:
-            answer.set_exception(
+            told(
                 LayerUnavailable(
                     f"Redis is too slow: {waiting_count} commands with {self._bytes} bytes wait for it."
                 )
             )
-            return answer
+            return
         self._bytes += len(command)
-        self._unwritten.append(Waiting(command, answer, self.loop.time()))
+        self._unwritten.append(Waiting(command, replies, told, self.loop.time()))
         if self.connection is None:
             self.want()
         elif not self._is_flush_due:
             self._is_flush_due = True
             self.loop.call_soon(self._flush)
-        return answer
 
     async def answered(self, within_s: float) -> None:
         """Wait until there is nothing to wait for."""
@@ -106,36 +119,39 @@ class Pipe(Kept):
         self._flush()
 
     def ping(self, connection: Connection) -> None:
-        self._unanswered.append(Waiting(PING, None, self.loop.time()))
+        self._unanswered.append(Waiting(PING, 1, nobody, self.loop.time()))
         self._bytes += len(PING)
         connection.write(PING)
 
     def receive(self, reply: Reply) -> None:
-        waiting = self._unanswered.popleft()
-        if isinstance(reply, Refusal) and waiting.answer is not None and self._is_undone(reply, waiting):
+        waiting = self._unanswered[0]
+        if waiting.replies > 1:
+            self._replies.append(reply)
+            if len(self._replies) < waiting.replies:
+                return
+            replies, self._replies = self._replies, []
+        else:
+            replies = [reply]
+        self._unanswered.popleft()
+        if isinstance(reply, Refusal) and self._is_undone(reply, waiting):
             self._again.append(waiting)
         else:
-            self._answer(waiting, reply)
+            self._tell(waiting, replies)
         if not self._unanswered:
             if self._again:
                 self._write_again()
             else:
                 self._tell_idle()
 
+    def _tell(self, waiting: Waiting, answer: list[Reply] | Exception) -> None:
+        self._bytes -= len(waiting.command)
+        waiting.told(answer)
+
     def _is_undone(self, refusal: Refusal, waiting: Waiting) -> bool:
+        """Of a script or a single command: several have done what they could."""
         code = str(refusal).partition(" ")[0]
         self._is_read_only |= code == "READONLY"
-        return code == "READONLY" or (code == "NOSCRIPT" and not waiting.is_again)
-
-    def _answer(self, waiting: Waiting, reply: Reply) -> None:
-        self._bytes -= len(waiting.command)
-        answer = waiting.answer
-        if answer is None or answer.done():
-            return
-        if isinstance(reply, Exception):
-            answer.set_exception(reply)
-        else:
-            answer.set_result(reply)
+        return waiting.replies == 1 and (code == "READONLY" or (code == "NOSCRIPT" and not waiting.is_again))
 
     def _write_again(self) -> None:
         """What the server has not done comes first. What came meanwhile has waited, so order holds."""
@@ -147,25 +163,41 @@ class Pipe(Kept):
             self.renew("The server takes no writes any more: another one is the master")
         else:  # somebody has let the server forget its scripts
             self._bytes += sum(map(len, loading()))
-            self._unwritten.extendleft(reversed([*(Waiting(load, None, now) for load in loading()), *again]))
+            self._unwritten.extendleft(
+                reversed([*(Waiting(load, 1, nobody, now) for load in loading()), *again])
+            )
             self._flush()
 
     def _tell_idle(self) -> None:
         if self._idle is not None and not self._unwritten and not self._idle.done():
             self._idle.set_result(None)
 
-    def went(self, why: str) -> None:
+    def went(self, why: str, *, is_over: bool) -> None:
         unanswered, self._unanswered = [*self._again, *self._unanswered], deque()
-        self._again = []
+        self._again, self._replies = [], []
         self._is_read_only = False
         for waiting in unanswered:
-            self._answer(waiting, LayerUnavailable(f"{why}: whether a command was done is not known."))
+            self._tell(waiting, LayerUnavailable(f"{why}: whether a command was done is not known."))
         self._tell_idle()
 
     def give_up(self, error: LayerUnavailable, now: float) -> None:
         while self._unwritten and now - self._unwritten[0].since >= WAIT_S * 0.9:
-            self._answer(self._unwritten.popleft(), error)
+            self._tell(self._unwritten.popleft(), error)
 
     async def aclose(self) -> None:
         await super().aclose()
         self.give_up(LayerUnavailable("The layer is closed."), float("inf"))
+
+
+def settle(answer: asyncio.Future[Any], replies: list[Reply] | Exception) -> None:
+    if answer.done():
+        return
+    reply = replies[0] if isinstance(replies, list) else replies
+    if isinstance(reply, Exception):
+        answer.set_exception(reply)
+    else:
+        answer.set_result(reply)
+
+
+def nobody(replies: list[Reply] | Exception) -> None:
+    """Nobody waits for it."""

@@ -12,11 +12,11 @@ from importlib.resources import files
 from struct import Struct
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from raceway.errors import ChannelFull
+from raceway.errors import ChannelFull, LayerUnavailable
 from raceway.layers.carrier import Popped, channel_address, group_address
 from raceway.layers.redis.connection import Reply, Word, pack
 from raceway.layers.redis.hosts import Cluster, Host, Sentinel
-from raceway.layers.redis.topology import Topology
+from raceway.layers.redis.topology import Refusal, Topology
 from raceway.layers.spec import non_local_name
 
 T = TypeVar("T")
@@ -113,24 +113,24 @@ class Requests:
     def __init__(self, prefix: str, topology: Topology) -> None:
         self._prefix = prefix
         self._topology = topology
+        shards = range(len(topology.hosts))
+        self._topics = [topics_begin_with(prefix, database_of(host)) for host in topology.hosts]
+        self._publish_by_shard = ["SPUBLISH" if topology.is_cluster(shard) else "PUBLISH" for shard in shards]
 
     # Names
 
     def topic(self, address: str) -> str:
-        """The name in Redis of what is cast to an address. Databases share these names, so theirs is in it."""
+        """The name in Redis of what is cast to an address."""
         kind, _, tag = address.partition(":")
         tag = tag or kind
-        database = database_of(self._topology.hosts[self._topology.shard_of(tag)])
-        prefix = f"{self._prefix}@{database}" if database else self._prefix
-        return f"{prefix}:{kind}:{{{tag}}}"
+        return f"{self._topics[self._topology.shard_of(tag)]}:{kind}:{{{tag}}}"
 
     def _base(self, tag: str) -> str:
         """What all keys of a tag begin with."""
         return f"{self._prefix}:{{{tag}}}:"
 
     def _publish(self, tag: str) -> str:
-        is_sharded = self._topology.is_cluster(self._topology.shard_of(tag))
-        return "SPUBLISH" if is_sharded else "PUBLISH"
+        return self._publish_by_shard[self._topology.shard_of(tag)]
 
     def _script(
         self,
@@ -262,6 +262,11 @@ def database_of(host: Host) -> int:
     return int(server.options.get("db") or 0)
 
 
+def topics_begin_with(prefix: str, database: int) -> str:
+    """The databases of a server share its topics, so theirs is in the name."""
+    return f"{prefix}@{database}" if database else prefix
+
+
 def held(channel: str, hold: str) -> str:
     return f"{channel}|{hold}"
 
@@ -276,6 +281,10 @@ def glob_of(text: str) -> str:
 
 
 # How answers read
+
+
+def refused(refusal: Refusal) -> LayerUnavailable:
+    return LayerUnavailable(f"Redis refuses: {refusal}")
 
 
 def accepted(replies: list[Reply]) -> Any:

@@ -12,10 +12,9 @@ from typing import Any, Final, TypeVar, cast
 
 from raceway.errors import LayerUnavailable
 from raceway.layers.carrier import ThreadCarrier, process_address
-from raceway.layers.redis.carrier import as_unavailable
 from raceway.layers.redis.connection import Reply, ThreadConnection, find_out_in_thread, pack
 from raceway.layers.redis.kept import WAIT_S
-from raceway.layers.redis.requests import Request, Requests, loading, tag_of
+from raceway.layers.redis.requests import Request, Requests, loading, refused, tag_of
 from raceway.layers.redis.routes import ThreadRoutes
 from raceway.layers.redis.topology import Place, Refusal, Topology
 
@@ -164,7 +163,7 @@ class RedisThreadCarrier(ThreadCarrier):
                 return [self._routes.call(request.tag, command) for command in request.commands]
             return self._ask(Place(shard), request.commands)
         except Refusal as error:
-            raise as_unavailable(error) from None
+            raise refused(error) from None
 
     def _answer(self, place: Place, commands: list[bytes]) -> Reply:
         return self._ask(place, commands)[-1]
@@ -230,7 +229,7 @@ class RedisThreadCarrier(ThreadCarrier):
                 return connection
             connection.close()
             if not is_cluster or time.monotonic() >= until:
-                raise as_unavailable(reply)
+                raise refused(reply)
             self._routes.map_all()
 
 

@@ -77,7 +77,7 @@ class Topology:
     # What is known
 
     def shard_of(self, tag: str) -> int:
-        return self.shard_of_slot(slot_of(tag))
+        return self.shard_of_slot(slot_of(tag)) if len(self.hosts) > 1 else 0
 
     def shard_of_slot(self, slot: int) -> int:
         return self._shard_of_slot[slot]
