@@ -28,6 +28,9 @@ class Recorder(MemoryLayer):
     def send_from_thread(self, channel: str, message: Any) -> None:
         self.sent.append(channel)
 
+    def send_later_from_thread(self, channel: str, *args: Any) -> None:
+        self.sent.append(channel)
+
     def publish_from_thread(self, group: str, *args: Any) -> None:
         self.sent.append(group)
 
@@ -56,6 +59,7 @@ WAYS: dict[str, Callable[..., Any]] = {
     "place": lambda **options: Group("place").send(HELLO, **options),
     "crowd": lambda **options: Group("crowd").broadcast("hello", **options),
     "door": lambda **options: Channel("door").send(HELLO, **options),
+    "later": lambda **options: Channel("later").send(HELLO, delay=60, **options),
     "raceway.user.7": lambda **options: User(7).send(HELLO, **options),
     "raceway.user.8": lambda **options: User(8).broadcast({"unread": 3}, **options),
 }
