@@ -8,36 +8,37 @@ from typing import Any
 from raceway.layers.redis import RedisLayer
 from raceway.testing.conformance import FrontConformance
 from tests.project import database  # noqa: F401  for transactions
-from tests.servers.redis import new_prefix, shared_server
+from tests.servers.redis import Server, new_prefix, shared_server
 
 from .several import several
 
 
-class OnServer(FrontConformance):
+class OnServers(FrontConformance):
     layer_class: Any = RedisLayer
 
     def setUp(self) -> None:
-        self.server = shared_server()
+        self.hosts, self.servers = self.find_servers()
         self.prefix = new_prefix()
 
+    def find_servers(self) -> tuple[list[Any], list[Server]]:
+        """The option ``hosts``, and the servers that have the subscriptions."""
+        return [shared_server().url], [shared_server()]
+
     def make_layer(self, **options: Any) -> Any:
-        return self.layer_class(hosts=[self.server.url], prefix=self.prefix, **options)
+        return self.layer_class(hosts=self.hosts, prefix=self.prefix, **options)
 
     def make_neighbour(self, **options: Any) -> RedisLayer:
-        return RedisLayer(hosts=[self.server.url], prefix=self.prefix, **options)
+        return RedisLayer(hosts=self.hosts, prefix=self.prefix, **options)
 
     def make_stranger(self, **options: Any) -> RedisLayer:
-        return RedisLayer(hosts=[self.server.url], prefix=new_prefix(), **options)
+        return RedisLayer(hosts=self.hosts, prefix=new_prefix(), **options)
 
     async def lose_connection(self, layer: Any) -> None:
-        self.server.ask("CLIENT", "KILL", "TYPE", "pubsub")
+        for server in self.servers:
+            server.ask("CLIENT", "KILL", "TYPE", "pubsub")
 
 
-class TestRedis(OnServer, unittest.IsolatedAsyncioTestCase):
-    pass
-
-
-class TestSeveralProcesses(OnServer, unittest.IsolatedAsyncioTestCase):
+class SeveralProcesses(OnServers):
     layer_class = several(RedisLayer)
 
     @unittest.skip("A mailbox of another process is full without the sender's knowledge.")
@@ -45,3 +46,11 @@ class TestSeveralProcesses(OnServer, unittest.IsolatedAsyncioTestCase):
 
     @unittest.skip("What a mailbox of another process had no room for is counted there.")
     async def test_statistics(self) -> None: ...
+
+
+class TestRedis(OnServers, unittest.IsolatedAsyncioTestCase):
+    pass
+
+
+class TestSeveralProcesses(SeveralProcesses, unittest.IsolatedAsyncioTestCase):
+    pass
