@@ -1,32 +1,33 @@
-"""A server that holds no application, and a loop in another process that serves its clients."""
+"""A server that holds no application, and a loop in another process that serves its clients, over each layer that
+reaches other processes."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from http.client import HTTPConnection
-from pathlib import Path
 
 import pytest
 
 from raceway import channel_layers
-from raceway.layers.local import LocalLayer
-from raceway.layers.local.serving import BrokerHost
 from raceway.messaging import LayerApplication
 from tests.messaging.serving import serving
 from tests.server.running import DEADLINE_S
+from tests.topology.test_workers import SHARED, Shared
 
 pytestmark = pytest.mark.topology
 
 RAW_LOOP = """
+import json
 import sys
+
+import django
 from django.conf import settings
 
-settings.configure(
-    CHANNEL_LAYERS={
-        "default": {"BACKEND": "raceway.layers.local.LocalLayer", "CONFIG": {"path": sys.argv[1]}}
-    }
-)
+settings.configure(**json.loads(sys.argv[1]))
+django.setup()
 
 from raceway.messaging import SynchronousLayer
 
@@ -50,15 +51,25 @@ while True:
 """
 
 
-def test_the_raw_loop_in_another_process(broker_path: Path) -> None:
+@pytest.fixture(params=list(SHARED))
+def shared(request: pytest.FixtureRequest) -> Iterator[Shared]:
+    with SHARED[request.param]() as shared:
+        yield shared
+
+
+def test_the_raw_loop_in_another_process(shared: Shared) -> None:
     """ "Raw ASGI app example" of seed 002, as it stands there."""
-    layer = LocalLayer(path=str(broker_path))
+    layer = shared.make()
     channel_layers.set("default", layer)
-    host = BrokerHost(broker_path)
-    host.start()
+    settings = {
+        "CHANNEL_LAYERS": shared.setting,
+        "DATABASES": shared.databases,
+        "INSTALLED_APPS": shared.apps,
+        "USE_TZ": True,
+    }
     with serving(LayerApplication()) as served:
         loop = subprocess.Popen(
-            [sys.executable, "-c", RAW_LOOP, str(broker_path)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", RAW_LOOP, json.dumps(settings)], stdout=subprocess.PIPE, text=True
         )
         try:
             assert loop.stdout is not None
@@ -73,4 +84,3 @@ def test_the_raw_loop_in_another_process(broker_path: Path) -> None:
             loop.kill()
             loop.communicate()
             served.server.run(layer.aclose())
-            host.stop()
