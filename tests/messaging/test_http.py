@@ -8,14 +8,14 @@ from http.client import HTTPConnection, IncompleteRead
 from typing import Any
 
 import pytest
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.test import override_settings
 from django.urls import path as url
 
 from raceway import Channel, Group
 from raceway.asgi import get_asgi_application
 from raceway.errors import ConsumeLater
-from raceway.messaging import ViewConsumer, connection, route
+from raceway.messaging import ViewConsumer, connection, encode_response, request_of, route
 from raceway.messaging.views import CONTENT_BYTES
 from tests.messaging.serving import Served, serving, wait_for_members
 from tests.server.running import DEADLINE_S, Seen
@@ -216,6 +216,48 @@ def test_a_view_gets_the_whole_request(views: Any) -> None:
 def test_a_large_response_of_a_view(views: Any) -> None:
     with serving({}, **views) as served:
         assert ask(served, "/large/", headers={"Host": "testserver"}).said == LARGE
+
+
+def test_a_consumer_can_use_what_views_use() -> None:
+    def consumer(message):
+        request = request_of(message)
+        said = (
+            f"{request.method} {request.path} {request.GET['q']} {request.POST['p']} {request.COOKIES['c']}"
+        )
+        response = HttpResponse(said, status=201, headers={"X-A": "b"})
+        response.set_cookie("kind", "oatmeal")
+        for reply in encode_response(response):
+            message.reply_channel.send(reply)
+
+    form = {"Cookie": "c=3", "Content-Type": "application/x-www-form-urlencoded"}
+    with serving({"http.request": consumer}) as served:
+        response = ask(served, "/a/?q=1", "POST", body=b"p=2", headers=form)
+        assert (response.status, response.said) == (201, b"POST /a/ 1 2 3")
+        assert (response.headers["x-a"], response.headers["set-cookie"]) == ("b", "kind=oatmeal; Path=/")
+
+
+@pytest.mark.parametrize(
+    ("response", "contents"),
+    [
+        (HttpResponse(b""), [b""]),
+        (HttpResponse(LARGE), [LARGE[:CONTENT_BYTES], LARGE[:CONTENT_BYTES], b"x"]),
+        (StreamingHttpResponse([b"a", b"b"]), [b"a", b"b", b""]),
+        (StreamingHttpResponse([]), [b""]),
+    ],
+)
+def test_a_response_as_messages(response: Any, contents: list[bytes]) -> None:
+    messages = list(encode_response(response))
+    assert [message["content"] for message in messages] == contents
+    assert [message["more_content"] for message in messages] == [True] * (len(contents) - 1) + [False]
+    assert [message.get("status") for message in messages] == [200] + [None] * (len(contents) - 1)
+
+
+def test_an_asynchronous_stream_is_no_response_as_messages() -> None:
+    async def stream():
+        yield b"a"
+
+    with pytest.raises(TypeError, match="asynchronous stream"):
+        list(encode_response(StreamingHttpResponse(stream())))
 
 
 def test_a_reply_channel_of_a_request_takes_no_text(caplog: pytest.LogCaptureFixture) -> None:

@@ -84,6 +84,10 @@ def test_closing_wakes_who_waits() -> None:
         plain.receive_many(["a"])
 
 
+def test_no_channels_have_no_messages(plain: SynchronousLayer) -> None:
+    assert plain.receive_many([], block=True) == (None, None)
+
+
 def test_a_channel_of_ones_own(plain: SynchronousLayer) -> None:
     name = plain.new_channel("answers!")
     assert name.startswith("answers.")

@@ -12,7 +12,7 @@ from raceway.messaging.generic import (
 from raceway.messaging.layers import SynchronousLayer
 from raceway.messaging.message import Message
 from raceway.messaging.routing import Router, include, route, route_class
-from raceway.messaging.views import ViewConsumer
+from raceway.messaging.views import ViewConsumer, encode_response, request_of
 
 __all__ = [
     "BaseConsumer",
@@ -26,7 +26,9 @@ __all__ = [
     "WebsocketConsumer",
     "WebsocketDemultiplexer",
     "WebsocketMultiplexer",
+    "encode_response",
     "include",
+    "request_of",
     "route",
     "route_class",
 ]

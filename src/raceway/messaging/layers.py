@@ -77,6 +77,8 @@ class SynchronousLayer:
         names = list(channels)
         for name in names:
             require_channel_name(name, receive=True)
+        if not names:
+            return None, None
         with self._lock:
             for taken in self._taken:
                 if taken[0] in names:

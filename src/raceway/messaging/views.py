@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from io import BytesIO
+from typing import Any, Final, cast
+
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
 
 from raceway.messaging.message import Message
 from raceway.types import Event, Scope
@@ -54,6 +59,35 @@ def replies(body: bytes, more: bool) -> Iterator[dict[str, Any]]:
     for begin in range(0, max(len(body), 1), CONTENT_BYTES):
         end = begin + CONTENT_BYTES
         yield {"content": body[begin:end], "more_content": more or end < len(body)}
+
+
+def request_of(message: Message) -> ASGIRequest:
+    """What ``http.request`` says as a request of Django's: ``GET``, ``POST``, ``FILES``, ``COOKIES``, ``META``."""
+    return ASGIRequest(dict(request_scope(message.content)), BytesIO(message["body"]))
+
+
+def encode_response(response: HttpResponseBase) -> Iterator[dict[str, Any]]:
+    """A response of Django's, rendered, as messages for a reply channel, in order; also for a group of those.
+
+    Raises ``TypeError`` for a stream that is asynchronous.
+    """
+    headers = [[name.lower().encode("ascii"), value.encode("latin-1")] for name, value in response.items()]
+    headers += [[b"set-cookie", cookie.OutputString().encode()] for cookie in response.cookies.values()]
+    start: dict[str, Any] = {"status": response.status_code, "headers": headers}
+    if isinstance(response, HttpResponse):
+        for reply in replies(response.content, more=False):
+            yield {**start, **reply}
+            start = {}
+        return
+    if getattr(response, "is_async", False):
+        raise TypeError(
+            "A response with an asynchronous stream cannot be encoded: collect it, or let a view send it."
+        )
+    for piece in cast("Iterable[bytes]", response):
+        for reply in replies(piece, more=True):
+            yield {**start, **reply}
+            start = {}
+    yield {**start, "content": b"", "more_content": False}
 
 
 def request_scope(content: dict[str, Any]) -> Scope:
