@@ -15,10 +15,10 @@ from django.core.management.base import CommandParser
 
 import tests.project  # noqa: F401  Django's settings
 from raceway import checks, conf
-from raceway.layers.postgres import checks as postgres_checks
 from raceway.cli import serve
 from raceway.layers.configured import options_of
 from raceway.layers.local import LocalLayer
+from raceway.layers.postgres import checks as postgres_checks
 from raceway.management.commands import runworker
 from raceway.wire import limits
 from tests.docs.blocks import DOCS, pages

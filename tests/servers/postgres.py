@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 from collections.abc import Iterator
@@ -231,8 +232,13 @@ class Database:
         connections.databases[self.alias] = connections.configure_settings(
             {**connections.databases, self.alias: given}
         )[self.alias]
+        migrating = threading.Thread(target=self._migrate)  # the caller's thread may have an event loop
+        migrating.start()
+        migrating.join()
+
+    def _migrate(self) -> None:
         call_command("migrate", "raceway_postgres", database=self.alias, verbosity=0)
-        connections[self.alias].close()
+        connections.close_all()
 
     def run(self, query: str, *parameters: object) -> list[tuple[object, ...]]:
         with self.server.connect(self.name) as connection:

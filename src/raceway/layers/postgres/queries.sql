@@ -186,7 +186,7 @@ WITH carrier AS (DELETE FROM raceway_postgres_carrier WHERE id = %(carrier)s)
 DELETE FROM raceway_postgres_subscription WHERE carrier = %(carrier)s
 
 -- subscribe: hear these addresses from the last number on; those that are heard already, as before
-WITH state AS (SELECT epoch, seq, floor FROM raceway_postgres_state), subscribed AS (
+WITH state AS (SELECT epoch, seq, floor FROM raceway_postgres_state WHERE id = 1), subscribed AS (
     INSERT INTO raceway_postgres_subscription (carrier, address, since)
     SELECT %(carrier)s, address, state.seq FROM state, unnest(%(addresses)b::text[]) AS address
     ON CONFLICT (carrier, address) DO NOTHING
@@ -200,7 +200,7 @@ DELETE FROM raceway_postgres_subscription WHERE carrier = %(carrier)s AND addres
 -- Of the outbox only those rows are looked at whose transactions the last turn did not see committed. Whoever holds the
 -- row of the state numbers: that there is one sequencer only spares the others the trouble.
 WITH turn AS (
-    SELECT seq FROM raceway_postgres_state {lock}
+    SELECT seq FROM raceway_postgres_state WHERE id = 1 {lock}
 ), moved AS (
     DELETE FROM raceway_postgres_outbox
     WHERE (xid >= %(unseen)s::xid8 OR xid = ANY(%(running)s::text[]::xid8[])) AND EXISTS (SELECT FROM turn)
@@ -214,7 +214,7 @@ WITH turn AS (
     UPDATE raceway_postgres_state AS state
     SET seq = state.seq + counted.rows, turn_at = statement_timestamp()
     FROM turn, counted
-    WHERE counted.rows > 0 OR statement_timestamp() > turn_at + %(beat_s)s::float8 * interval '1 second'
+    WHERE id = 1 AND (counted.rows > 0 OR statement_timestamp() > turn_at + %(beat_s)s::float8 * interval '1 second')
 )
 SELECT
     counted.rows,
@@ -226,7 +226,7 @@ FROM turn, counted
 -- read: the next frames for a carrier; with each, how far the log goes; first one row without a frame
 WITH state AS (
     SELECT epoch, seq, floor, extract(epoch FROM statement_timestamp() - turn_at)::float8 AS age
-    FROM raceway_postgres_state
+    FROM raceway_postgres_state WHERE id = 1
 ), next AS (
     SELECT log.seq, log.address, log.frame, sum(octet_length(log.frame)) OVER (ORDER BY log.seq) AS bytes
     FROM raceway_postgres_log AS log
@@ -273,14 +273,14 @@ WITH pruned AS (
     DELETE FROM raceway_postgres_log WHERE seq = ANY(ARRAY(
         SELECT oldest.seq FROM (
             SELECT log.seq, at FROM raceway_postgres_log AS log
-            WHERE log.seq > (SELECT floor FROM raceway_postgres_state) ORDER BY log.seq LIMIT %(rows)s
+            WHERE log.seq > (SELECT floor FROM raceway_postgres_state WHERE id = 1) ORDER BY log.seq LIMIT %(rows)s
         ) AS oldest
         WHERE at < statement_timestamp() - %(kept_s)s::float8 * interval '1 second'
     ))
     RETURNING seq
 ), noted AS (
     UPDATE raceway_postgres_state SET floor = greatest(floor, (SELECT max(seq) FROM pruned))
-    WHERE EXISTS (SELECT FROM pruned)
+    WHERE id = 1 AND EXISTS (SELECT FROM pruned)
 )
 SELECT count(*) FROM pruned
 
@@ -303,6 +303,9 @@ WHERE NOT EXISTS (SELECT FROM raceway_postgres_carrier WHERE until > statement_t
 
 -- wake: tell the sequencer that there is something
 NOTIFY raceway_outbox
+
+-- without_jit: the estimates of tables that fill and empty all day are high, and compiling takes longer than any of these
+SET jit = off
 
 -- listen: be woken by the sequencer
 LISTEN raceway_log

@@ -133,6 +133,8 @@ class Reader:
             return None
         if waiting is None or waiting.done():
             waiting = self._wanted[key] = self._loop.create_future()
+            if self._is_closing:
+                waiting.cancel()
         self._news.set()
         self.start()
         return waiting
@@ -199,6 +201,7 @@ class Reader:
         self._is_sequencer = self._is_vacant = False
         self._sequences_until = -NEVER if self._place.can_listen else NEVER
         if self._place.can_listen:
+            await session.run("without_jit")
             await session.run("listen")
             await session.run("listen_for_vacancy")
             await self._try_to_lead()
