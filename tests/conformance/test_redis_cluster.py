@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import unittest
 from typing import Any
 
@@ -9,10 +10,16 @@ from tests.servers.redis import Server, shared_cluster
 
 from . import test_redis
 
+TURN_S = 0.2
+
 
 class OnCluster(test_redis.OnServers):
     def find_servers(self) -> tuple[list[Any], list[Server]]:
         return shared_cluster().hosts, shared_cluster().nodes
+
+    async def turn(self) -> None:
+        """A process that has just begun asks where everything is before it hears anything."""
+        await asyncio.sleep(TURN_S)
 
 
 class TestCluster(OnCluster, unittest.IsolatedAsyncioTestCase):
