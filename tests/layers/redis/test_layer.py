@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -94,6 +95,17 @@ def settings_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     channel_layers.forget()
 
 
+def test_without_its_parser_it_says_what_to_install(
+    settings_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings_of({})
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for name in [name for name in sys.modules if name.startswith("raceway.layers.redis")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(InvalidChannelLayerError, match=r'pip install "raceway\[redis\]"'):
+        channel_layers["default"]
+
+
 # Losses that are told
 
 
@@ -143,6 +155,25 @@ async def test_a_callback_that_fails_is_logged(caplog: pytest.LogCaptureFixture)
     assert {error[0] for error in errors if error} == {ValueError, ZeroDivisionError}
 
 
+async def test_who_reads_too_slowly_is_dropped_by_the_server_and_hears_of_a_gap() -> None:
+    """Memory stays bounded at both ends, and the loss is told."""
+    with running_server(**{"client-output-buffer-limit": ("pubsub", "1mb", "1mb", "1")}) as server:
+        layer, fast = (new_layer(server, prefix=prefix) for prefix in ["slow"] * 2)
+        ear = Ear(layer)
+        await layer.group_add("room", ear.channel)
+        await layer.group_send("elsewhere", {"type": "n"})
+        carrier = fast.make_thread_carrier()
+        for _ in range(30):  # in the loop's own thread, so that it reads nothing meanwhile
+            carrier.cast("g:room", b"x" * 1024 * 1024)
+        await until(lambda: ear.gaps)
+        await fast.group_send("room", {"type": "n"})
+        await until(lambda: ear.heard)
+        assert len(ear.gaps) == 1
+        carrier.close()
+        await layer.aclose()
+        await fast.aclose()
+
+
 # What others got wrong
 
 
@@ -189,17 +220,20 @@ async def test_v35_integers_may_be_keys() -> None:
     await layer.aclose()
 
 
-async def test_v37_cancelled_receivers_leave_nothing_behind() -> None:
+async def test_v37_cancelled_receivers_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raceway.layers.distributed.LINGER_S", 0.05)  # for receivers that come again
     layer = new_layer()
     for n in range(50):
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(layer.receive(f"thumbs{n % 7}"), 0.01)
     carrier = layer._carrier_here()
     assert isinstance(carrier, RedisCarrier)
-    assert not [address for address in carrier._subscriptions if address.startswith("c:")]
-    await asyncio.sleep(0.05)
-    topics = shared_server().ask("PUBSUB", "CHANNELS", f"{layer.prefix}*")
-    assert not [topic for topic in topics if b":c:" in topic]
+    await until(lambda: not any(address.startswith("c:") for address in carrier._subscriptions))
+
+    def topics() -> list[bytes]:
+        return [one for one in shared_server().ask("PUBSUB", "CHANNELS", f"{layer.prefix}*") if b":c:" in one]
+
+    await until(lambda: not topics())
     await layer.aclose()
 
 
