@@ -246,7 +246,7 @@ class Attending:
                 )
             )
             if frame.n:
-                self._part.reply(frame.owner, Reply(frame.n, None))
+                self._when_settled(partial(self._part.reply, frame.owner, Reply(frame.n, None)))
         elif isinstance(frame, Exit):
             self._act(desk.exit(frame.owner, frame.presence, frame.channel, now))
         elif isinstance(frame, Beat):
@@ -256,6 +256,19 @@ class Attending:
         else:
             self._act(desk.forget(frame.owner, now))
         self._set_timer()
+
+    def _when_settled(self, say: Callable[[], object]) -> None:
+        """Say it when everybody has been asked: what is not known before that was known to the desk before this one."""
+        desk, settled = self._desk, self._settled
+
+        def say_if_it_stands(_: object) -> None:
+            if self._desk is desk:
+                say()
+
+        if settled is None or settled.done():
+            say()
+        else:
+            settled.add_done_callback(say_if_it_stands)
 
     async def answer(self, what: str, presence: str) -> Any:
         """The roll or its count, if this loop has the desk; else whether it has entries."""
