@@ -5,10 +5,11 @@ from __future__ import annotations
 import unittest
 from typing import Any
 
+from django.db import transaction
+
 from raceway import clock
 from raceway.layers.postgres import PostgresLayer
 from raceway.testing.conformance import FrontConformance
-from tests.project import database  # noqa: F401  for transactions
 from tests.servers.postgres import new_prefix, shared_database
 
 from .several import several
@@ -34,6 +35,9 @@ class OnPostgres(FrontConformance):
         self.database.pass_time(self.prefix, seconds)
         clock.move(seconds)
         self.addCleanup(clock.move, -seconds)
+
+    def transaction(self) -> Any:
+        return transaction.atomic(using=self.database.alias)
 
     async def lose_connection(self, layer: Any) -> None:
         self.database.kill_sessions("listener")
