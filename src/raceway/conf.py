@@ -23,8 +23,8 @@ class Settings:
     """What a project can tell Raceway, with the defaults."""
 
     routing: str | None = None
-    """The module that holds ``websocket_urlpatterns`` and ``channel_routes``; ``None``: ``routing`` beside the root
-    URLconf."""
+    """The module that holds ``websocket_urlpatterns``, ``channel_routes`` or ``channel_routing``; ``None``: ``routing``
+    beside the root URLconf."""
     allow_missing_origin: bool = False
     """Accept handshakes without an Origin header, which browsers always send and native clients do not."""
     ticket_cache: str = "default"
