@@ -19,7 +19,7 @@ from raceway.layers.redis.hosts import parse_hosts
 from raceway.layers.redis.requests import Requests
 from raceway.layers.redis.threads import RedisThreadCarrier
 from raceway.layers.redis.topology import Topology
-from tests.servers.redis import Server, new_prefix, running_server, shared_server
+from tests.servers.redis import Server, eventually, new_prefix, running_server, shared_server
 
 pytestmark = pytest.mark.shell
 
@@ -47,8 +47,8 @@ class Kit:
         self.prefix = new_prefix()
         self.made: list[RedisCarrier] = []
 
-    def carrier(self, ears: Ears | None = None) -> RedisCarrier:
-        topology = Topology(parse_hosts([self.server.url]))
+    def carrier(self, ears: Ears | None = None, hosts: Any = None) -> RedisCarrier:
+        topology = Topology(parse_hosts(hosts or [self.server.url]))
         requests = Requests(self.prefix, topology)
         loop = asyncio.get_running_loop()
         made = RedisCarrier(loop, ears or Ears(), topology, requests, clock.monotonic)
@@ -276,6 +276,7 @@ async def test_subscribing_again_and_again_ends_in_the_last_state(kit: Kit) -> N
     assert subscribed is not None
     await subscribed
     assert await carrier.cast("g:room", b"1") == 1
+    await until(lambda: ears.frames)
     carrier.unsubscribe("g:room")
     await asyncio.sleep(0.05)
     assert await carrier.cast("g:room", b"2") == 0
@@ -528,6 +529,53 @@ def test_a_loop_that_ends_takes_its_connections_along(own_server: Server) -> Non
         carrier.forsake()
     assert ears.told == []
     assert int(own_server.info("clients")["connected_clients"]) <= 2
+
+
+def test_what_is_said_in_the_last_pass_of_a_loop_is_said(own_server: Server) -> None:
+    kit = Kit(own_server)
+
+    async def use() -> None:
+        carrier = kit.carrier()
+        await carrier.put("thumbs", b"first", 100, 60)
+        carrier.put("thumbs", b"last", 100, 60)
+
+    asyncio.run(use())
+    key = f"{kit.prefix}:{{thumbs}}:q:thumbs"
+    eventually(lambda: own_server.ask("LLEN", key) == 2, 5.0)
+
+
+def test_what_could_not_be_said_before_a_loop_ended_fails() -> None:
+    ended: list[BaseException | None] = []
+
+    async def use() -> None:
+        put = Kit(shared_server()).carrier().put("thumbs", b"1", 100, 60)
+        put.add_done_callback(lambda put: ended.append(put.exception()))
+        await asyncio.sleep(0)
+
+    asyncio.run(use())
+    assert [type(error) for error in ended] == [LayerUnavailable]
+
+
+async def test_a_closed_carrier_refuses(kit: Kit) -> None:
+    carrier = kit.carrier()
+    await carrier.put("thumbs", b"1", 100, 60)
+    popped = await carrier.pop("thumbs", False)
+    await carrier.aclose()
+    with pytest.raises(LayerUnavailable, match="closed"):
+        await carrier.cast("g:room", b"frame")
+    carrier.put_back(popped)
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_what_gives_credentials_may_fail(own_kit: Kit) -> None:
+    class Provider:
+        def get_credentials(self) -> tuple[str]:
+            raise KeyError("of the vault")
+
+    host = {"host": "127.0.0.1", "port": own_kit.server.port, "credential_provider": Provider()}
+    carrier = own_kit.carrier(hosts=[host])
+    with pytest.raises(LayerUnavailable, match="of the vault"):
+        await carrier.cast("g:room", b"frame")
 
 
 # Threads

@@ -72,6 +72,7 @@ class RedisCarrier(Carrier):
         self._owner = secrets.token_hex(8)
         self._numbers = count(1)
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._is_closed = False
 
     # Subscriptions
 
@@ -127,9 +128,12 @@ class RedisCarrier(Carrier):
         for subscription in list(self._subscriptions.values()):
             self._settle(subscription)
         places = set(self._topology.places())
-        for place in [*self._listeners]:
-            if place not in places and not self._listeners[place].is_wanted:
+        for place, listener in list(self._listeners.items()):
+            if place not in places and not listener.is_wanted:
                 self._run(self._listeners.pop(place).aclose())
+        for place, pipe in list(self._pipes.items()):
+            if place not in places and pipe.is_idle:
+                self._run(self._pipes.pop(place).aclose())
 
     # What listeners tell
 
@@ -231,7 +235,7 @@ class RedisCarrier(Carrier):
 
     def _do(self, request: Request[T]) -> asyncio.Future[T]:
         done: asyncio.Future[T] = self._loop.create_future()
-        if self._inbox is None:
+        if self._inbox is None or self._is_closed:
             self._ask(request, done)
         else:
             self._keep_back(request, done)
@@ -252,6 +256,9 @@ class RedisCarrier(Carrier):
                 self._ask(request, done)
 
     def _ask(self, request: Request[T], done: asyncio.Future[T]) -> None:
+        if self._is_closed:
+            done.set_exception(LayerUnavailable("The layer is closed."))
+            return
         told = partial(self._answered, request, done)
         shard = self._topology.shard_of(request.tag)
         if self._topology.is_cluster(shard):
@@ -419,6 +426,7 @@ class RedisCarrier(Carrier):
         for task in self._tasks:
             task.cancel()
         self._routes.close()
+        self._is_closed = True
         connections = [*self._listeners.values(), *self._pipes.values()]
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*[kept.aclose() for kept in connections])

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from raceway.errors import LayerUnavailable
 from raceway.layers.redis.connection import Connection, Reply, connect, pack
 from raceway.layers.redis.hosts import Server
-from raceway.layers.redis.topology import Place, Refusal
+from raceway.layers.redis.topology import Place
 
 FIRST_RETRY_S: Final = 0.05
 LONGEST_RETRY_S: Final = 0.75
@@ -167,15 +167,20 @@ class Kept(ABC):
             while self.is_wanted:
                 try:
                     connection = await connect(await self._routes.locate(self.place), self.first_commands())
-                except (OSError, Refusal, LayerUnavailable) as error:
+                except Exception as error:  # credentials may come from anybody's code
                     self._problem = str(error)
                     self._routes.look(self.place.shard)
                     await asyncio.sleep(self._backoff.failed())
                 else:
                     await self._use(connection)
+        except asyncio.CancelledError:
+            if self.connection is not None:
+                self.roomy()  # what is said in the last pass of a loop is said
+            self._end("The event loop, or the layer, has ended", is_over=True)
+            self.give_up(LayerUnavailable("The event loop, or the layer, has ended."), float("inf"))
+            raise
         finally:
             self._task = None
-            self._end("The event loop, or the layer, has ended", is_over=True)
 
     async def _use(self, connection: Connection) -> None:
         self._backoff.succeeded()

@@ -81,9 +81,13 @@ class Pipe(Kept):
             self._is_flush_due = True
             self.loop.call_soon(self._flush)
 
+    @property
+    def is_idle(self) -> bool:
+        return not (self._unwritten or self._unanswered)
+
     async def answered(self, within_s: float) -> None:
         """Wait until there is nothing to wait for."""
-        if self._unwritten or self._unanswered:
+        if not self.is_idle:
             self._idle = self.loop.create_future()
             await asyncio.wait([self._idle], timeout=within_s)
 
@@ -183,10 +187,6 @@ class Pipe(Kept):
     def give_up(self, error: LayerUnavailable, now: float) -> None:
         while self._unwritten and now - self._unwritten[0].since >= WAIT_S * 0.9:
             self._tell(self._unwritten.popleft(), error)
-
-    async def aclose(self) -> None:
-        await super().aclose()
-        self.give_up(LayerUnavailable("The layer is closed."), float("inf"))
 
 
 def settle(answer: asyncio.Future[Any], replies: list[Reply] | Exception) -> None:
