@@ -57,9 +57,11 @@ def test_sockets_and_requests() -> None:
 
 
 def test_a_handshake_is_accepted_though_the_answer_takes_its_way_through_the_layer() -> None:
-    with serving(
-        MessageApplication({"websocket.receive": receive, "websocket.connect": lambda message: None})
-    ) as served:
-        with served.socket() as socket:
-            socket.send("bye")
-            assert socket.recv(DEADLINE_S) == "bye"
+    with (
+        serving(
+            MessageApplication({"websocket.receive": receive, "websocket.connect": lambda message: None})
+        ) as served,
+        served.socket() as socket,
+    ):
+        socket.send("bye")
+        assert socket.recv(DEADLINE_S) == "bye"
