@@ -70,6 +70,12 @@ NEWCOMER_PAUSES_S: Final = (0.02, 0.05, 0.1)
 LOOK_S: Final = 5.0
 """A receiver that hears nothing looks so often whether something waits."""
 
+LINGER_S: Final = 5.0
+"""A loop hears of a named channel for so long after its last receiver has gone with a message: most come back."""
+
+LINGERING_CHANNELS: Final = 1000
+"""Of so many at most; of more it is not worth it."""
+
 RETRY_S: Final = 1.0
 """An open named channel looks again so long after the carrier could not be reached."""
 
@@ -111,6 +117,9 @@ class DistributedPart(LoopPart):
         self._hears_answers = False
         self._pending: dict[str, asyncio.Future[Any]] = {}
         self._listening: dict[str, int] = {}
+        self._lingering: dict[str, float] = {}
+        """Until when an address stays subscribed to that nobody listens to, the earliest first."""
+        self._linger_timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._pumps: dict[str, asyncio.Task[Any]] = {}
         self._hears_everybody = False
@@ -196,15 +205,31 @@ class DistributedPart(LoopPart):
         """Hear when a named channel has something; as often as it is said, ``unlisten`` takes it back."""
         address = channel_address(channel)
         self._listening[address] = self._listening.get(address, 0) + 1
-        if self._listening[address] == 1:
+        if self._lingering.pop(address, None) is None and self._listening[address] == 1:
             self.subscribe(address)
         return self.pending(address)
 
-    def unlisten(self, channel: str) -> None:
+    def unlisten(self, channel: str, *, linger: bool) -> None:
         address = channel_address(channel)
         self._listening[address] -= 1
-        if not self._listening[address]:
-            del self._listening[address]
+        if self._listening[address]:
+            return
+        del self._listening[address]
+        if not linger or len(self._lingering) >= LINGERING_CHANNELS:
+            self.unsubscribe(address)
+            return
+        self._lingering[address] = self.loop.time() + LINGER_S
+        if self._linger_timer is None:
+            self._linger_timer = self.loop.call_later(LINGER_S, self._end_lingering)
+
+    def _end_lingering(self) -> None:
+        self._linger_timer = None
+        now = self.loop.time()
+        for address, until in list(self._lingering.items()):
+            if until > now:
+                self._linger_timer = self.loop.call_at(until, self._end_lingering)
+                return
+            del self._lingering[address]
             self.unsubscribe(address)
 
     # Receivers of named channels
@@ -245,6 +270,8 @@ class DistributedPart(LoopPart):
 
     async def aclose(self) -> None:
         await self.attending.aclose()
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -538,6 +565,7 @@ class DistributedLayer(QueueLayer):
         """Wait for the next message of a named channel; a cancelled wait loses none."""
         woken = self._wait(part, channel)
         pending = part.listen(channel)
+        has_message = False
         try:
             if pending is not None:
                 await asyncio.shield(pending)
@@ -546,6 +574,7 @@ class DistributedLayer(QueueLayer):
                     raise asyncio.CancelledError
                 popped = await self._pop_now(part.carrier, channel, hold)
                 if popped.entry is not None:
+                    has_message = True
                     return popped
                 wait_s = LOOK_S if popped.wait_s is None else min(popped.wait_s, LOOK_S)
                 timer = part.loop.call_later(wait_s, wake, woken)
@@ -561,7 +590,7 @@ class DistributedLayer(QueueLayer):
             raise
         finally:
             forget_receiver(part, channel, woken)
-            part.unlisten(channel)
+            part.unlisten(channel, linger=has_message)
             part.wake_one(channel)  # there may be more, or what this one was woken for
 
     def _wait(self, part: DistributedPart, channel: str) -> asyncio.Future[None]:
