@@ -98,6 +98,7 @@ def test_a_channel_of_ones_own(plain: SynchronousLayer) -> None:
 def test_groups(plain: SynchronousLayer) -> None:
     plain.group_add("news", "a")
     plain.group_add("news", "b")
+    assert sorted(plain.group_channels("news")) == ["a", "b"]
     plain.group_discard("news", "b")
     plain.send_group("news", {"x": 1})
     assert plain.receive_many(["a"]) == ("a", {"x": 1})

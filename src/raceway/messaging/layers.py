@@ -101,6 +101,10 @@ class SynchronousLayer:
         require_channel_name(channel)
         self.layer.leave(group, channel)
 
+    def group_channels(self, group: str) -> list[str]:
+        """The members. Raises ``NotImplementedError`` on a layer that cannot tell."""
+        return self.layer.channels_from_thread(group)
+
     def send_group(self, group: str, message: dict[str, Any]) -> None:
         """Send to each member. Never raises ``ChannelFull``."""
         require_group_name(group)
