@@ -11,6 +11,7 @@ import weakref
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from itertools import count
@@ -634,6 +635,25 @@ class DistributedLayer(QueueLayer):
 
     # Groups
 
+    def join(self, group: str, channel: str) -> None:
+        """From a thread: wait until nothing sent from now on is missed. Raises ``LayerUnavailable``."""
+        part = cast("DistributedPart | None", self._connection_part(channel))
+        if part is None or running_loop() is not None:
+            super().join(group, channel)
+            return
+        joined: Future[Any] = Future()
+        part.handover(self._begin_joining, part, group, channel, joined)
+        with suppress(TimeoutError):  # a loop that is stuck hands nothing over either
+            joined.result(ASK_S)
+
+    def _begin_joining(self, part: DistributedPart, group: str, channel: str, joined: Future[Any]) -> None:
+        part.registry.join(group, channel)
+        pending = part.pending(group_address(group))
+        if pending is None:
+            joined.set_result(None)
+        else:
+            pending.add_done_callback(partial(copy_outcome, joined))
+
     def start_join(self, group: str, channel: str) -> Awaitable[None]:
         joining = self._joining(group, channel)
         return DONE if joining is None else Outcome(joining, f"{channel} joining {group}")
@@ -976,6 +996,14 @@ def said_at_desk(answers: list[Any]) -> Any:
 async def ended(pending: asyncio.Future[Any]) -> None:
     """Wait for what others wait for too."""
     await asyncio.shield(pending)
+
+
+def copy_outcome(copy: Future[Any], outcome: asyncio.Future[Any]) -> None:
+    error = None if outcome.cancelled() else outcome.exception()
+    if error is None:
+        copy.set_result(None)
+    else:
+        copy.set_exception(error)
 
 
 def put_back(carrier: Carrier, popping: asyncio.Future[Popped]) -> None:
