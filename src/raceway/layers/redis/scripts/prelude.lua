@@ -1,7 +1,7 @@
 -- What every script begins with. KEYS[1] is what all keys of one tag begin with, such as "asgi:{thumbnails}:":
 --   q:<channel>   list     what waits in a channel: entries, the next one first
 --   c:<channel>   hash     how many were put, found it full, and were lost; since: when it was first used
---   names         set      the channels of this tag in which something waits
+--   names         set      for a tag with "!": its channels in which something waits
 --   later         sorted   tokens of delayed messages, by when they are due
 --   late          hash     their channels, expiries and payloads, by token
 --   held          sorted   what is in the hands of processes ("channel|id"), by when their leases run out
@@ -21,12 +21,24 @@ local function keep(key, until_us)
     end
 end
 
+local is_shared = string.find(base, '!}:', 1, true) -- several channels have this tag
+
+local function note_waiting(channel, until_us)
+    if is_shared then
+        redis.call('SADD', base .. 'names', channel)
+        keep(base .. 'names', until_us)
+    end
+end
+
+-- The first entry of a channel that has not expired.
 local function drop_expired(channel)
     local queue = base .. 'q:' .. channel
     while true do
         local entry = redis.call('LINDEX', queue, 0)
         if not entry then
-            redis.call('SREM', base .. 'names', channel)
+            if is_shared then
+                redis.call('SREM', base .. 'names', channel)
+            end
             return nil
         end
         if struct.unpack('>d', entry) > now then
@@ -37,11 +49,10 @@ local function drop_expired(channel)
 end
 
 local function put(channel, payload, expires_at)
-    local queue, names, counts = base .. 'q:' .. channel, base .. 'names', base .. 'c:' .. channel
+    local queue, counts = base .. 'q:' .. channel, base .. 'c:' .. channel
     redis.call('RPUSH', queue, struct.pack('>dd', expires_at, now) .. payload)
     keep(queue, expires_at)
-    redis.call('SADD', names, channel)
-    keep(names, expires_at)
+    note_waiting(channel, expires_at)
     if redis.call('HINCRBY', counts, 'put', 1) == 1 then
         redis.call('HSET', counts, 'since', now)
     end

@@ -7,11 +7,10 @@ if expires_at <= now then
     return 0
 end
 local waits = drop_expired(ARGV[1])
-local queue, names = base .. 'q:' .. ARGV[1], base .. 'names'
+local queue = base .. 'q:' .. ARGV[1]
 redis.call('LPUSH', queue, ARGV[2])
 keep(queue, expires_at)
-redis.call('SADD', names, ARGV[1])
-keep(names, expires_at)
+note_waiting(ARGV[1], expires_at)
 if not waits then
     redis.call(ARGV[4], ARGV[5], '')
 end

@@ -2,4 +2,5 @@
 for i = 2, #ARGV do
     redis.call('ZADD', base .. 'held', 'XX', now + tonumber(ARGV[1]), ARGV[i])
 end
+keep(base .. 'held', now + COUNTS_KEPT)
 return 1
