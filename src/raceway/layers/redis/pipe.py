@@ -38,7 +38,10 @@ class Waiting(NamedTuple):
 
 
 class Pipe(Kept):
-    """Write commands in order, once for each pass of the loop, and hand out their answers.
+    """Write commands in order, and hand out their answers.
+
+    Those of this pass of the loop and of the next are one write: so what a worker says of the message that it has
+    handled goes with its question for the next one.
 
     A command that was not written waits ``WAIT_S`` for a connection. One that was written and has no answer when the
     connection is lost ends with ``LayerUnavailable``, and is never written again.
@@ -79,7 +82,7 @@ class Pipe(Kept):
             self.want()
         elif not self._is_flush_due:
             self._is_flush_due = True
-            self.loop.call_soon(self._flush)
+            self.loop.call_soon(self.loop.call_soon, self._flush)
 
     @property
     def is_idle(self) -> bool:
