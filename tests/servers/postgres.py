@@ -23,11 +23,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from django.core.management import call_command
 from django.db import connections
 from psycopg import sql
+
+import tests.project  # noqa: F401  Django's settings
 
 START_S = 60.0
 USERS = ("postgres", "nobody")
@@ -228,10 +231,8 @@ class Database:
         self.server = server
         self.name = server.create_database()
         self.alias = f"postgres_{secrets.token_hex(4)}"
-        given = {**server.settings(self.name), **settings}
-        connections.databases[self.alias] = connections.configure_settings(
-            {**connections.databases, self.alias: given}
-        )[self.alias]
+        self.settings = {**server.settings(self.name), **settings}
+        add_alias(self.alias, self.settings)
         migrating = threading.Thread(target=self._migrate)  # the caller's thread may have an event loop
         migrating.start()
         migrating.join()
@@ -265,6 +266,12 @@ class Database:
             f"raceway {like}",
         )
         return len(ended)
+
+
+def add_alias(alias: str, settings: Any) -> None:
+    """One more of ``DATABASES``."""
+    databases = connections.configure_settings({**connections.databases, alias: settings})
+    connections.databases[alias] = databases[alias]
 
 
 def new_prefix() -> str:

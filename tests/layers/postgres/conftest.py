@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import pytest
 
-import tests.project  # noqa: F401  Django's settings
 from tests.servers.postgres import Database, running_server, shared_server
 
 

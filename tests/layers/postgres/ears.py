@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from raceway.errors import LayerUnavailable
 from raceway.layers.postgres.carrier import PostgresCarrier
 from raceway.layers.postgres.commands import Wake
 from raceway.layers.postgres.connecting import Place
@@ -81,3 +82,12 @@ async def until(condition: Callable[[], object], what: str, within_s: float = AR
     while not condition():
         assert loop.time() < deadline, what
         await asyncio.sleep(0.005)
+
+
+async def cast_until_it_goes(one: Listening, address: str, frame: bytes) -> None:
+    """Send once: again only if it is certain that it was not sent, for nothing could be reached."""
+    while True:
+        with suppress(LayerUnavailable):
+            await one.carrier.cast(address, frame)
+            return
+        await asyncio.sleep(0.05)

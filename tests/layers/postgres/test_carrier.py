@@ -12,7 +12,7 @@ from raceway.errors import ChannelFull, LayerUnavailable
 from raceway.layers.postgres.limits import POLL_S, READ_BYTES, READ_ROWS
 from tests.servers.postgres import Database
 
-from .ears import listening, until
+from .ears import Listening, cast_until_it_goes, listening, until
 
 LOCKS = """
     SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database
@@ -280,11 +280,33 @@ async def test_a_carrier_whose_loop_ends_has_done_what_it_was_given(database: Da
     async with listening(database, "g:ends") as one:
 
         async def send_and_go() -> None:
-            from .ears import Listening
-
             other = Listening(database)
             for number in range(50):
                 other.carrier.cast("g:ends", b"%d" % number)
 
         await asyncio.to_thread(asyncio.run, send_and_go())
         await until(lambda: len(one.ears.frames) == 50, f"{Counter(one.ears.payloads())}")
+
+
+async def test_what_is_sent_to_a_process_that_does_not_hear_yet_is_not_lost(database: Database) -> None:
+    """It has made channels, and told others their names; but only once."""
+    async with listening(database, "a") as sender:
+        await sender.carrier.cast("p:new", b"1")
+        await sender.carrier.cast("g:x", b"not of a process")
+        async with listening(database, "g:x", "p:new") as one:
+            await sender.carrier.cast("p:new", b"2")
+            database.kill_sessions("listener")
+            await until(lambda: one.ears.told == ["lost", "missed"], "a gap was not told")
+            await cast_until_it_goes(sender, "p:new", b"3")
+            await until(lambda: len(one.ears.frames) == 3, "it was not heard")
+            assert one.ears.payloads() == [b"1", b"2", b"3"]
+
+
+async def test_a_carrier_whose_loop_ends_leaves_nothing_behind(database: Database) -> None:
+    async with listening(database, "a") as one:
+
+        async def listen_and_go() -> None:
+            await Listening(database).subscribe("a")
+
+        await asyncio.to_thread(asyncio.run, listen_and_go())
+        assert await one.carrier.cast("a", b"") == 1

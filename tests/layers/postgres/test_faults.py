@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from contextlib import suppress
 
 import pytest
 
@@ -16,16 +15,7 @@ from raceway.errors import LayerUnavailable
 from raceway.layers.postgres.limits import LATE_S, TIDY_S
 from tests.servers.postgres import Database
 
-from .ears import Listening, listening, until
-
-
-async def cast_until_it_goes(one: Listening, address: str, frame: bytes) -> None:
-    """Send once: again only if it is certain that it was not sent, for nothing could be reached."""
-    while True:
-        with suppress(LayerUnavailable):
-            await one.carrier.cast(address, frame)
-            return
-        await asyncio.sleep(0.05)
+from .ears import cast_until_it_goes, listening, until
 
 
 async def test_a_listener_that_is_cut_off_hears_what_was_sent_meanwhile_and_is_told_of_a_gap(

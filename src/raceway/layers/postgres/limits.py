@@ -25,6 +25,9 @@ DEPUTY_S: Final = 60.0
 LINGER_S: Final = 5.0
 """So long a carrier goes on hearing what is said of a named channel after its last receiver has gone."""
 
+LOOK_BACK_ROWS: Final = 5_000
+"""So much of the log a process looks through for what was sent to it before it heard anything."""
+
 LEASE_S: Final = 15.0
 """A carrier that has not renewed its lease for so long counts as dead."""
 

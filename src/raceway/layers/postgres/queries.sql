@@ -245,6 +245,10 @@ SELECT
     (SELECT coalesce(max(seq), 0) FROM raceway_postgres_state),
     (SELECT count(*) FROM raceway_postgres_subscription WHERE address = %(address)s)
 
+-- look_back: what was cast to these addresses not long ago
+SELECT address, frame FROM raceway_postgres_log
+WHERE seq > %(first)s AND seq <= %(last)s AND address = ANY(%(addresses)b::text[]) ORDER BY seq
+
 -- answers: what was cast to one address of a thread
 SELECT seq, frame FROM raceway_postgres_log WHERE seq > %(position)s AND address = %(address)s ORDER BY seq
 

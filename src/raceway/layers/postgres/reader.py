@@ -18,6 +18,7 @@ from raceway.layers.postgres.limits import (
     FOLLOW_S,
     LATE_S,
     LINGER_S,
+    LOOK_BACK_ROWS,
     POLL_S,
     READ_BYTES,
     READ_ROWS,
@@ -34,6 +35,7 @@ logger = logging.getLogger("raceway.layers")
 
 NEVER: Final = float("inf")
 CHANNELS: Final = "c:"
+PROCESSES: Final = "p:"
 
 LOG_NEWS: Final = "raceway_log"
 OUTBOX_NEWS: Final = "raceway_outbox"
@@ -96,6 +98,8 @@ class Reader:
         self._wanted: dict[str, asyncio.Future[None] | None] = {}
         self._stored: set[str] = set()
         self._leaving: set[str] = set()
+        self._inboxes: set[str] = set()
+        """Of this process, and heard once."""
         self._lingering: dict[str, float] = {}
         """Until when what nobody wants stays in force: a receiver comes again for its next message."""
         self._task: asyncio.Task[None] | None = None
@@ -183,14 +187,16 @@ class Reader:
                     self._lose(f"{type(error).__name__}: {error}")
                 await self._pause(RETRY_S[min(failures, len(RETRY_S) - 1)])
                 failures += 1
-            await self._end()
         finally:
-            self._task = None
-            self._sequences_until = -NEVER
-            for waiting in self._wanted.values():
-                if waiting is not None:
-                    waiting.cancel()
-            self.drop()
+            try:  # also if the loop ends, and cancels this
+                await asyncio.wait_for(self._end(), CLOSE_S)
+            finally:
+                self._task = None
+                self._sequences_until = -NEVER
+                for waiting in self._wanted.values():
+                    if waiting is not None:
+                        waiting.cancel()
+                self.drop()
 
     async def _connect(self) -> None:
         session = self._session = await Session.open(self._place, "listener", listens=True)
@@ -304,6 +310,20 @@ class Reader:
                 self._wanted[key] = None
                 if future is not None:
                     settle(future, None)
+        await self._look_back([key for key in adding if key in self._stored], seq)
+
+    async def _look_back(self, keys: list[str], seq: int) -> None:
+        """Hear what was sent to this process before it heard anything: it has told its name already."""
+        inboxes = [
+            key for key in keys if self._names.name(key).startswith(PROCESSES) and key not in self._inboxes
+        ]
+        if inboxes:
+            self._inboxes.update(inboxes)
+            rows = await self._live().run(
+                "look_back", {"addresses": inboxes, "first": seq - LOOK_BACK_ROWS, "last": seq}
+            )
+            for key, frame in rows:
+                self._ears.heard(self._names.name(key), frame)
 
     # The log
 
@@ -426,7 +446,7 @@ class Reader:
 
     async def _end(self) -> None:
         if self._session is not None:
-            with suppress(LayerUnavailable):
+            with suppress(LayerUnavailable, TimeoutError):
                 await self._session.run("end", {"carrier": self._names.carrier})
                 if self._is_sequencer:
                     await self._session.run("unlock", {"lock": SEQUENCER_LOCK})

@@ -160,7 +160,7 @@ class PostgresThreadCarrier(ThreadCarrier):
         finally:
             for call, result in zip(calls, results, strict=True):
                 call.result, call.is_done = result, True
-        if kind.wakes:
+        if kind.wakes and self._connection is not None:
             self._wake_if_due()
 
     def _wake_if_due(self) -> None:
