@@ -12,8 +12,9 @@ from typing import Any, Final, TypeVar, cast
 
 from raceway.errors import LayerUnavailable
 from raceway.layers.carrier import Carrier, Ears, Popped, process_address
-from raceway.layers.redis.connection import Reply, find_out
-from raceway.layers.redis.kept import WAIT_S
+from raceway.layers.redis.connection import Reply, connect, find_out
+from raceway.layers.redis.hosts import Server
+from raceway.layers.redis.kept import PLAYS_S, WAIT_S
 from raceway.layers.redis.listener import Listener, Subscription
 from raceway.layers.redis.pipe import PIPE_COMMANDS, Pipe, Told
 from raceway.layers.redis.requests import HOLD_LEASE_S, Figures, Request, Requests, Taken, refused, tag_of
@@ -32,6 +33,9 @@ RENEW_S: Final = HOLD_LEASE_S / 3
 
 CLOSE_S: Final = 1.0
 """How long what was said before the end waits for its answers."""
+
+OTHERS_LEAVE_S: Final = PLAYS_S + 2.0
+"""After so long nobody talks to a master any more that Sentinel has replaced: each process asks every ``PLAYS_S``."""
 
 SUBSCRIBE_AGAIN_S: Final = 0.1
 """A topic that no node of a Cluster takes is tried again after so long."""
@@ -193,6 +197,19 @@ class RedisCarrier(Carrier):
             self._why_missed = str(error)
         self._go_on(subscription)
         subscription.end(error)
+
+    def replaced(self, old: Server) -> None:
+        """Sentinel names another master. If the old one still answers, other processes find out later than we do, and
+        what they publish until then reaches nobody who has left: that is one more gap, when all have left."""
+        self._run(self._tell_when_others_have_left(old))
+
+    async def _tell_when_others_have_left(self, old: Server) -> None:
+        try:
+            (await connect(old)).close()
+        except (OSError, Refusal):
+            return
+        await asyncio.sleep(OTHERS_LEAVE_S)
+        self._ears.missed(f"{old} was left by one process after the other")
 
     def _tell_restored(self) -> None:
         if self._why_missed is not None and not self._lapsed:

@@ -10,6 +10,7 @@ import os
 import select
 import socket
 import ssl
+import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -412,6 +413,7 @@ class ThreadConnection:
 
     def __init__(self, server: Server, also: Sequence[bytes] = ()) -> None:
         self.server = server
+        self.made_at = time.monotonic()
         timeout = connect_s(server)
         if server.path is not None:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

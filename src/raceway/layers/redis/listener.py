@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, Protocol
 
 from raceway.errors import LayerUnavailable
 from raceway.layers.redis.connection import Connection, Reply, pack
+from raceway.layers.redis.hosts import Server
 from raceway.layers.redis.kept import PING, WAIT_S, Kept, Routes
 from raceway.layers.redis.topology import Place, Refusal
 
@@ -51,6 +52,7 @@ class Owner(Protocol):
     def moved_away(self, subscription: Subscription) -> None: ...
     def refused(self, subscription: Subscription, refusal: Refusal) -> None: ...
     def waited_too_long(self, subscription: Subscription, error: LayerUnavailable) -> None: ...
+    def replaced(self, old: Server) -> None: ...
 
 
 class Said(NamedTuple):
@@ -84,6 +86,7 @@ class Listener(Kept):
         self._unsaid: list[tuple[bool, Subscription]] = []
         self._said: deque[Said] = deque()
         self._pinged_at: float | None = None
+        self._server: Server | None = None
 
     def add(self, subscription: Subscription) -> None:
         self._subscriptions[subscription.topic] = subscription
@@ -140,6 +143,9 @@ class Listener(Kept):
         return self._pinged_at
 
     def came(self, connection: Connection) -> None:
+        old, self._server = self._server, connection.server
+        if old is not None and old != connection.server:
+            self._owner.replaced(old)
         self._unsaid = [(True, subscription) for subscription in self._subscriptions.values()]
         self._flush()
 

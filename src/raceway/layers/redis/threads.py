@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar, cast
 from raceway.errors import LayerUnavailable
 from raceway.layers.carrier import ThreadCarrier, process_address
 from raceway.layers.redis.connection import Reply, ThreadConnection, find_out_in_thread, pack
-from raceway.layers.redis.kept import WAIT_S
+from raceway.layers.redis.kept import PLAYS_S, WAIT_S
 from raceway.layers.redis.requests import Request, Requests, loading, refused, tag_of
 from raceway.layers.redis.routes import ThreadRoutes
 from raceway.layers.redis.topology import Place, Refusal, Topology
@@ -34,9 +34,13 @@ RETRY_S: Final = 0.05
 
 
 class Pool:
-    """The connections that no thread is using, by place."""
+    """The connections that no thread is using, by place.
 
-    def __init__(self) -> None:
+    A place for which ``may_be_replaced`` says so is looked up again after ``PLAYS_S``.
+    """
+
+    def __init__(self, may_be_replaced: Callable[[int], bool]) -> None:
+        self._may_be_replaced = may_be_replaced
         self._idle: dict[Place, list[ThreadConnection]] = {}
         self._lock = threading.Lock()
         self._permits = threading.BoundedSemaphore(THREAD_CONNECTIONS)
@@ -67,7 +71,8 @@ class Pool:
                 if not idle:
                     return None
                 connection = idle.pop()
-            if not connection.is_stale:
+            is_old = self._may_be_replaced(place.shard) and time.monotonic() - connection.made_at > PLAYS_S
+            if not connection.is_stale and not is_old:
                 return connection
             connection.close()
 
@@ -89,7 +94,7 @@ class RedisThreadCarrier(ThreadCarrier):
         self._topology = topology
         self._requests = requests
         self._routes = ThreadRoutes(topology, self._answer, find_out_in_thread)
-        self._pool = Pool()
+        self._pool = Pool(topology.may_be_replaced)
         self._close_pool = weakref.finalize(self, self._pool.forsake)
 
     def cast(self, address: str, frame: bytes) -> int:

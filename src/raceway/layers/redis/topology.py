@@ -107,9 +107,9 @@ class Topology:
         """Whether to use the sharded commands (``SPUBLISH``, ``SSUBSCRIBE``), and ``mapping`` before all else."""
         return isinstance(self.hosts[shard], Cluster)
 
-    def is_mapped(self, shard: int) -> bool:
-        """Whether the places of that host are known."""
-        return not self.is_cluster(shard) or shard in self._maps
+    def may_be_replaced(self, shard: int) -> bool:
+        """Whether another server may play the part while the one before still answers."""
+        return isinstance(self.hosts[shard], Sentinel)
 
     # What a server said
 
