@@ -359,3 +359,20 @@ def test_the_reference_lists_the_options() -> None:
     heads = re.findall(r"^- (.*?):|\(((?:`\w+`,?\s*)+)\)", options, re.MULTILINE)
     listed = {name for head in heads for part in head for name in re.findall(r"`(\w+)`", part)}
     assert {*listed, "clock"} == options_of(RedisLayer)
+
+
+async def test_what_is_encrypted_cannot_be_read_in_redis_and_keys_may_change() -> None:
+    prefix = new_prefix()
+    old = new_layer(prefix=prefix, symmetric_encryption_keys=["old"])
+    both = new_layer(prefix=prefix, symmetric_encryption_keys=["new", "old"])
+    ear = Ear(both)
+    await both.group_add("room", ear.channel)
+    await old.send("thumbs", {"type": "n", "secret": "swordfish"})
+    stored = shared_server().ask("LRANGE", f"{prefix}:{{thumbs}}:q:thumbs", 0, -1)
+    assert len(stored) == 1
+    assert b"swordfish" not in stored[0]
+    assert (await both.receive("thumbs"))["secret"] == "swordfish"
+    await old.group_send("room", {"type": "n"})
+    await until(lambda: ear.heard)
+    await old.aclose()
+    await both.aclose()
