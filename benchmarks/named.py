@@ -98,7 +98,7 @@ def answer(settings: Settings) -> str:
         head = ["layer", "CPU µs per message", "what carries, µs", "of Raceway's on redis"]
         head.append("messages per second")
         tables.append(f"Messages {what}:\n\n{report.table(head, rows)}")
-    return "\n".join(targets) + "\n\n" + "\n\n".join(tables)
+    return "\n\n".join(["\n".join(targets), *tables, report.notes(results)])
 
 
 def flow(seconds: float, sender: Program, carrier: Carrier, worker: int | None, reading: int | None) -> Flow:

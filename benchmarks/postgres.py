@@ -69,7 +69,8 @@ def answer(settings: Settings) -> str:
             report.number(results.median(name, LATENCY, lambda latency: latency.worst_percent)),
         ],
     ]
-    return "\n".join(map(str, targets)) + f"\n\n{report.table(['what', 'PostgreSQL'], rows)}"
+    table = report.table(["what", "PostgreSQL"], rows)
+    return "\n\n".join(["\n".join(map(str, targets)), table, report.notes(results)])
 
 
 def flood(server: Server, seconds: float) -> Flood:

@@ -93,4 +93,4 @@ def answer(settings: Settings) -> str:
             head = ["layer", "ms", "lowest to highest", "of Raceway's", "CPU µs per delivery", "Redis' µs"]
             head.append("orientation, ms")
             tables.append(f"{size:,} members, {what}:\n\n{report.table(head, rows)}")
-    return "\n".join(targets) + "\n\n" + "\n\n".join(tables)
+    return "\n\n".join(["\n".join(targets), *tables, report.notes(results)])

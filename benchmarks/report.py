@@ -9,6 +9,7 @@ import platform
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks import servers
 from benchmarks.measure import Results, Sample
@@ -111,7 +112,7 @@ def _plural(word: str) -> str:
     return word[:-1] + "ies" if word.endswith("y") else word + "s"
 
 
-def notes(results: Results[Sample]) -> str:
+def notes(results: Results[Any]) -> str:
     """What would make a reader distrust the figures above it."""
     if not results.disturbed_runs:
         return "No run was disturbed by other processes."

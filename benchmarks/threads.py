@@ -59,7 +59,7 @@ def answer(settings: Settings) -> str:
     results = alternated(CONTENDERS, settings, once)
     ours, *theirs = (server.name for server in CONTENDERS)
     best = results.best(CONTENDERS[1:], "send")
-    targets = [report.Target(f"CPU per message, of {best}", results.ratio(ours, best, "send"), 1.0)]
+    target = report.Target(f"CPU per message, of {best}", results.ratio(ours, best, "send"), 1.0)
     rows = [
         [
             name,
@@ -71,7 +71,8 @@ def answer(settings: Settings) -> str:
         for name in (ours, *theirs)
     ]
     head = ["sender", "CPU µs per message", "Redis' µs", "of Raceway's", "messages per second"]
-    return "\n".join(map(str, targets)) + f"\n\n{THREADS} threads:\n\n{report.table(head, rows)}"
+    table = report.table(head, rows)
+    return f"{target}\n\n{THREADS} threads:\n\n{table}\n\n{report.notes(results)}"
 
 
 def main(seconds: float) -> dict[str, Any]:
