@@ -76,6 +76,7 @@ NAMES = {
     ],
     "raceway.layers.local": ["LocalLayer"],
     "raceway.layers.memory": ["MemoryLayer"],
+    "raceway.layers.postgres": ["PostgresLayer"],
     "raceway.layers.redis": ["RedisLayer"],
     "raceway.messaging": [
         "BaseConsumer",

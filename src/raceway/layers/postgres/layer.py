@@ -52,7 +52,7 @@ class PostgresLayer(DistributedLayer):
         super().__init__(**options)
         if not apps.is_installed(APP):
             raise ConfigurationError(f'INSTALLED_APPS lacks "{APP}", which brings the tables of the layer.')
-        require_group_name(prefix, "prefix:")
+        require_group_name(prefix, "prefix")
         self.using = using
         self.prefix = prefix
         self.lease_s = positive("lease_s", lease_s)
