@@ -21,6 +21,9 @@ REQUIREMENTS = (
     "starlette>=0.40",
     "uvicorn[standard]>=0.30",
 )
+EXTRAS = ("encryption", "postgres", "redis")
+"""Of Raceway, for its own layers under other people's consumers."""
+
 INSTALL_TIMEOUT_S = 600.0
 
 
@@ -31,12 +34,13 @@ class NotInstalled(Exception):
 def install() -> None:
     """Make the environment, unless it is complete. Raises ``NotInstalled``."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = "\n".join([sys.version, *REQUIREMENTS, *project["dependencies"]])
+    extras = [library for extra in EXTRAS for library in project["optional-dependencies"][extra]]
+    wanted = "\n".join([sys.version, *REQUIREMENTS, *project["dependencies"], *extras])
     if COMPLETE.exists() and COMPLETE.read_text() == wanted:
         return
     run(sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT))
     pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    run(*pip, "--editable", str(ROOT), *REQUIREMENTS)
+    run(*pip, "--editable", f"{ROOT}[{','.join(EXTRAS)}]", *REQUIREMENTS)
     COMPLETE.write_text(wanted)
 
 

@@ -122,7 +122,13 @@ def run_script(script: str, layer: Mapping[str, Any] | None = None) -> str:
 
 
 def of(layer: Mapping[str, Any] | None) -> dict[str, str]:
-    return {} if layer is None else {"INTEROP_LAYER": json.dumps(layer)}
+    """The environment that says it to the settings; a layer may bring its ``DATABASE``."""
+    if layer is None:
+        return {}
+    layer = dict(layer)
+    database = layer.pop("DATABASE", None)
+    environ = {"INTEROP_LAYER": json.dumps(layer)}
+    return environ if database is None else {**environ, "INTEROP_DATABASE": json.dumps(database)}
 
 
 def free_port() -> int:
