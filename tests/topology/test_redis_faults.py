@@ -5,6 +5,7 @@ order, none is lost without an error or a gap, and afterwards everything works.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import trustme
 from raceway.errors import LayerUnavailable
 from raceway.layers.redis import RedisLayer
 from raceway.layers.redis.carrier import OTHERS_LEAVE_S
-from raceway.layers.redis.kept import PLAYS_S
+from raceway.layers.redis.kept import PLAYS_S, WAIT_S
 from raceway.layers.redis.topology import Topology, slot_of
 from tests.servers.redis import (
     Cluster,
@@ -298,6 +299,17 @@ async def test_a_master_that_is_demoted_is_left(sentinels: Sentinels) -> None:
     hammered.check()
 
 
+async def test_a_sentinel_that_hangs_holds_nobody_up(sentinels: Sentinels) -> None:
+    sentinels.sentinels[0].pause()
+    began = time.monotonic()
+    member = await Member(hosts=sentinels.hosts, prefix=new_prefix()).join()
+    await exchange(member.layer, member.layer)
+    message = member.layer.prepare({"type": "from a thread"})
+    await asyncio.to_thread(member.layer.send_from_thread, "work", message)
+    assert time.monotonic() - began < WAIT_S * 2.5
+    await member.close()
+
+
 async def test_threads_find_the_new_master(sentinels: Sentinels) -> None:
     layer = RedisLayer(hosts=sentinels.hosts, prefix=new_prefix())
     message = layer.prepare({"type": "a"})
@@ -348,12 +360,13 @@ async def test_a_slot_that_moves_under_load_loses_nothing_silently(cluster: Clus
     assert numbers == list(range(sender.sent - 1))  # not one was refused, lost, doubled or overtaken
 
 
-async def test_a_node_of_a_cluster_dies_and_its_replica_takes_over(cluster: Cluster) -> None:
+@pytest.mark.parametrize("how", ["kill", "pause"])
+async def test_a_node_of_a_cluster_fails_and_its_replica_takes_over(cluster: Cluster, how: str) -> None:
     owner = cluster.owner(slot_of(GROUP))
     cluster.add_replica(owner)
     async with hammer(cluster.hosts) as hammered:
         await asyncio.sleep(SEND_AFTER_S)
-        owner.kill()
+        owner.kill() if how == "kill" else owner.pause()
         cluster.nodes.remove(owner)
         await hammered.flows(30)
         await exchange(hammered.members[0].layer, hammered.members[1].layer)

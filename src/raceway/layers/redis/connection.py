@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
@@ -30,6 +31,9 @@ T = TypeVar("T")
 
 CONNECT_S: Final = 5.0
 """How long a connection may take to be made, with what is said on it first, unless the host's options say otherwise."""
+
+ASK_S: Final = 0.5
+"""The same for a question about where things are: sends wait a second, and somebody else must have its turn."""
 
 READ_BYTES: Final = 256 * 1024
 
@@ -482,10 +486,16 @@ async def find_out(asking: Asking[T]) -> T:
             step = partial(asking.throw, error)
 
 
+def hurried(server: Server) -> Server:
+    """The same, but another one is asked if it does not answer in ``ASK_S``, unless its options say otherwise."""
+    return replace(server, options={"socket_connect_timeout": ASK_S, **server.options})
+
+
 async def _answer(ask: Ask) -> Reply:
-    connection = await connect(ask.server)
+    server = hurried(ask.server)
+    connection = await connect(server)
     try:
-        async with asyncio.timeout(connect_s(ask.server)):
+        async with asyncio.timeout(connect_s(server)):
             return (await connection.converse([pack(*ask.command)]))[0]
     finally:
         connection.close()
@@ -506,9 +516,9 @@ def find_out_in_thread(asking: Asking[T]) -> T:
 
 
 def _answer_in_thread(ask: Ask) -> Reply:
-    connection = ThreadConnection(ask.server)
+    connection = ThreadConnection(server := hurried(ask.server))
     try:
-        return connection.ask([pack(*ask.command)], connect_s(ask.server))[0]
+        return connection.ask([pack(*ask.command)], connect_s(server))[0]
     finally:
         connection.close()
 

@@ -229,7 +229,8 @@ class Routes:
             if await self._find_out(self.topology.mapping(shard)):
                 self._has_moved.add(shard)
         except (LayerUnavailable, ConfigurationError) as error:
-            logger.warning("%s", error)
+            if self._problems.get(shard) != str(error):  # which is tried again twice a second
+                logger.warning("%s", error)
             self._problems[shard] = str(error)
             return
         self._problems.pop(shard, None)
