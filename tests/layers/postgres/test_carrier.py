@@ -10,6 +10,7 @@ import pytest
 
 from raceway.errors import ChannelFull, LayerUnavailable
 from raceway.layers.postgres.limits import POLL_S, READ_BYTES, READ_ROWS
+from raceway.layers.postgres.queries import QUERIES
 from tests.servers.postgres import Database
 
 from .ears import Listening, cast_until_it_goes, listening, until
@@ -112,6 +113,26 @@ async def test_a_long_write_transaction_elsewhere_delays_nothing(database: Datab
             elsewhere.commit()
             await until(lambda: len(one.ears.frames) > 50, "what was committed last was not heard")
             assert one.ears.payloads() == [*numbered(range(50)), b"late"]
+
+
+def test_no_statement_of_a_reader_passes_what_is_dead(database: Database) -> None:
+    """While a transaction is open, what was deleted stays where it was, in the way of whoever looks through a table."""
+    asked = {
+        "unseen": "1000000",
+        "running": ["1", "2"],
+        "beat_s": 1.0,
+        "rows": 10,
+        "bytes": 1000,
+        "kept_s": 60.0,
+    }
+    parameters = {**asked, "carrier": "one", "position": 10}
+    with database.server.connect(database.name) as connection:
+        connection.execute(QUERIES["with_plain_plans"])
+        for query in ("turn", "read", "prune_log"):
+            rows = connection.execute(b"EXPLAIN " + QUERIES[query], parameters).fetchall()
+            plan = "\n".join(line for (line,) in rows)
+            assert "Index" in plan
+            assert "Seq Scan" not in plan, plan
 
 
 async def test_without_listening_it_polls(database: Database) -> None:

@@ -207,7 +207,7 @@ class Reader:
         self._is_sequencer = self._is_vacant = False
         self._sequences_until = -NEVER if self._place.can_listen else NEVER
         if self._place.can_listen:
-            await session.run("without_jit")
+            await session.run("with_plain_plans")
             await session.run("listen")
             await session.run("listen_for_vacancy")
             await self._try_to_lead()
