@@ -437,6 +437,17 @@ async def test_who_opens_a_connection_hosts_the_broker_and_lets_go_of_it(make: L
     await again.hears({"type": "n"})
 
 
+async def test_who_receives_for_a_connection_hosts_too(make: Layers, path: Path) -> None:
+    """As Channels' own consumers do."""
+    layer = make()
+    name = await layer.new_channel()
+    receiving = asyncio.ensure_future(layer.receive(name))
+    await asyncio.sleep(0)
+    await layer.group_add("group", name)
+    await make().group_send("group", {"type": "n"})
+    assert await receiving == {"type": "n"}
+
+
 async def test_a_worker_under_a_supervisor_and_a_mere_sender_host_nothing(
     make: Layers, path: Path, unhosted: None
 ) -> None:

@@ -252,6 +252,7 @@ class LocalLayer(QueueLayer):
     async def take(self, channel: str) -> bytes:
         part = self._local_part_here()
         if self._is_owned(channel):
+            self.host()  # so do Channels' consumers listen
             part.link.own()
             return await super().take(channel)
         n, frame = await self._take(part, channel, hold=False)
