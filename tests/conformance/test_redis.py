@@ -14,6 +14,7 @@ from .several import several
 
 
 class OnServers(FrontConformance):
+    quiet_s = 0.05
     layer_class: Any = RedisLayer
 
     def setUp(self) -> None:
