@@ -107,15 +107,19 @@ def listening(process: Process) -> Iterator[Process]:
 def run_script(script: str, layer: Mapping[str, Any] | None = None) -> str:
     """What ``script`` prints, run with Django set up in the environment."""
     start = "import django; django.setup()\n"
-    environ = {**os.environ, **of(layer), **SETTINGS}
+    return run_python("-W", "error", "-c", start + script, environ={**of(layer), **SETTINGS})
+
+
+def run_python(*options: str, environ: Mapping[str, str] = SETTINGS, timeout_s: float = RUN_TIMEOUT_S) -> str:
+    """What the environment's interpreter prints."""
     done = subprocess.run(
-        [str(PYTHON), "-W", "error", "-c", start + script],
+        [str(PYTHON), *options],
         cwd=ROOT,
-        env=environ,
+        env={**os.environ, **environ},
         capture_output=True,
         text=True,
         check=False,
-        timeout=RUN_TIMEOUT_S,
+        timeout=timeout_s,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
