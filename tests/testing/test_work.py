@@ -12,6 +12,7 @@ from raceway import Channel
 from raceway.consumers import AsyncConsumer, SyncConsumer
 from raceway.errors import ConfigurationError
 from raceway.layers import channel_layers
+from raceway.messaging import Message, MessageApplication
 from raceway.routing import ChannelNameRouter, ProtocolTypeRouter
 from raceway.testing import Clock, fresh_channel_layers, run_workers
 
@@ -63,6 +64,15 @@ def test_it_raises_what_a_handler_raises() -> None:
     Channel("fragile").send({"type": "break.now"})
     with pytest.raises(ValueError, match="broken"):
         run_workers(application=APPLICATION)
+
+
+def test_it_raises_what_a_message_consumer_raises() -> None:
+    def broken(message: Message) -> None:
+        raise ValueError("broken")
+
+    Channel("thumbnail").send({"id": 3})
+    with pytest.raises(ValueError, match="broken"):
+        run_workers(application=MessageApplication({"thumbnail": broken}))
 
 
 async def test_only_the_named_channels_are_served() -> None:

@@ -18,13 +18,15 @@ from raceway.errors import (
     ChannelSocketException,
     ConsumeLater,
     DenyConnection,
+    FlowControl,
     MalformedMessage,
     StopConsumer,
 )
 from raceway.messaging.message import Message
-from raceway.messaging.routing import CONNECT, HTTP_REQUEST, Consumer, Routes
+from raceway.messaging.routing import CONNECT, HTTP_REQUEST, OF_CONNECTIONS, Consumer, Routes
 from raceway.messaging.sessions import LAST_MESSAGES, end_channel_session, has_channel_session
 from raceway.signals import consumer_finished, consumer_started
+from raceway.threads import in_test
 
 logger = logging.getLogger("raceway.messaging")
 
@@ -106,6 +108,8 @@ class Dispatcher:
     async def _follow(self, message: Message, consumer: Consumer, error: Exception | None) -> None:
         if isinstance(error, ChannelSocketException):
             error = await outcome(_run(error, message))
+        if error is not None and in_test.get() and is_for_the_test(message, error):
+            raise error
         log_outcome(message, consumer, error)
         answer = answer_to(message.channel_name, error)
         if answer is not None and message.reply_channel is not None:
@@ -172,6 +176,11 @@ def answer_to(channel: str, error: Exception | None) -> dict[str, Any] | None:
     if channel == CONNECT:
         return ACCEPTED if error is None else REFUSED
     return FAILED if channel == HTTP_REQUEST and error is not None else None
+
+
+def is_for_the_test(message: Message, error: Exception) -> bool:
+    """Whether a test is to see it: of a named channel there is no client that shows what became of a message."""
+    return message.channel_name not in OF_CONNECTIONS and not isinstance(error, FlowControl)
 
 
 def log_outcome(message: Message, consumer: Consumer, error: Exception | None) -> None:
