@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from dataclasses import replace
 
 from benchmarks import report
 from benchmarks.measure import Figure, Results, Settings, alternated
-from benchmarks.servers import CHANNELS_IN_MEMORY, CONSUMERS, HERE, SERVER_CORE, Server, pin
+from benchmarks.programs import run
+from benchmarks.servers import CHANNELS_IN_MEMORY, CONSUMERS, Server
 
 OPENED = replace(CONSUMERS, module="raceway.layers.memory.MemoryLayer")
 NAMED = replace(OPENED, name="Raceway, by receive()")
@@ -30,25 +29,8 @@ def answer(settings: Settings) -> str:
 
     def once(server: Server) -> dict[str, Figure]:
         way = "open" if server is OPENED else "receive"
-        command = [
-            str(server.python),
-            "-m",
-            "benchmarks.layer",
-            server.module,
-            way,
-            f"{settings.seconds / 4}",
-        ]
-        done = subprocess.run(
-            [*command, f"{MEMBERS}", *map(str, SIZES)],
-            cwd=HERE.parent,
-            capture_output=True,
-            text=True,
-            check=False,
-            preexec_fn=pin(SERVER_CORE),
-        )
-        if done.returncode:
-            raise RuntimeError(done.stderr[-2000:].strip())
-        return {variant: Figure(us) for variant, us in json.loads(done.stdout).items()}
+        costs = run(server, "layer", server.module, way, settings.seconds / 4, MEMBERS, *SIZES)
+        return {variant: Figure(us) for variant, us in costs.items()}
 
     results = alternated(CONTENDERS, settings, once)
     growth = results.median(OPENED.name, f"{SIZES[-1]}") / results.median(OPENED.name, f"{SIZES[0]}")

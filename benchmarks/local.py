@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
 from benchmarks import report
 from benchmarks.measure import Figure, Settings, alternated, tree_cpu_s
-from benchmarks.servers import CONSUMERS, HERE, LOAD_CORE, SERVER_CORE, Server, pin
+from benchmarks.programs import Program, run, started
+from benchmarks.servers import CONSUMERS, LOAD_CORE, SERVER_CORE, Server
 
 LATENCY_MS = 1.0
 MESSAGES_PER_SECOND = 20_000
@@ -85,47 +83,18 @@ def _one_way_us(round_trips_us: list[float]) -> float:
     return statistics.median(round_trips_us[len(round_trips_us) // 10 :]) / 2 if round_trips_us else math.nan
 
 
-def _command(path: str, role: str, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "benchmarks.member", path, role, *arguments]
-
-
 def run_member(path: str, role: str, *arguments: str, core: int = SERVER_CORE) -> Any:
     """What a member prints that does its work and ends; with PATH ``memory`` it needs no broker."""
-    done = subprocess.run(
-        _command(path, role, *arguments),
-        cwd=HERE.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=pin(core),
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr[-2000:].strip())
-    return json.loads(done.stdout)
+    return run(CONSUMERS, "member", path, role, *arguments, core=core)
 
 
-@contextmanager
-def _member(path: str, role: str, core: int = SERVER_CORE) -> Iterator[subprocess.Popen[str]]:
+def _member(path: str, role: str, core: int = SERVER_CORE) -> AbstractContextManager[Program]:
     """A member that works until it is told to end."""
-    process = subprocess.Popen(
-        _command(path, role),
-        cwd=HERE.parent,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=pin(core),
-    )
-    assert process.stdout is not None
-    try:
-        if json.loads(process.stdout.readline() or "null") != "ready":
-            raise RuntimeError(f"{role} did not start")
-        yield process
-    finally:
-        process.communicate(timeout=10)
+    return started(CONSUMERS, "member", path, role, core=core)
 
 
 @contextmanager
-def broker() -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def broker() -> Iterator[tuple[str, Program]]:
     """The path of a broker, and its process."""
     with tempfile.TemporaryDirectory(prefix="rw") as folder:
         path = f"{folder}/broker.sock"
