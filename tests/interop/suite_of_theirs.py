@@ -48,6 +48,12 @@ class Core(OverTheirs, unittest.IsolatedAsyncioTestCase):
     @unittest.skip("It reckons memberships in whole seconds.")
     async def test_a_membership_ends_some_time_after_the_last_add(self) -> None: ...
 
+    @unittest.skip("Receivers in several processes put back what others have in hand: it may come twice.")
+    async def test_receivers_on_several_machines_share_the_messages(self) -> None: ...
+
+    @unittest.skip("The same.")
+    async def test_receivers_on_several_machines_share_the_messages_from_a_thread(self) -> None: ...
+
 
 KEPT_BY_PUBSUB = {
     "test_a_new_channel_keeps_the_order",
@@ -62,8 +68,8 @@ KEPT_BY_PUBSUB = {
     "test_sync_code_sends_to_a_receiver_in_a_loop",
     "test_who_waits_gets_what_is_sent_later",
 }
-"""The rest wants named channels that keep messages or are members, which it has not: a message to nobody is gone, and so
-is one to a receiver that is being cancelled (V37).
+"""The rest wants named channels that keep messages or are members, which it has not: a message to nobody is gone, and
+so is one to a receiver that is being cancelled (V37).
 """
 
 
