@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from hashlib import sha1
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
@@ -105,9 +106,11 @@ def logged_in(name: str) -> tuple[Any, str]:
 
 
 @pytest.mark.parametrize("engine", SERVER_SIDE)
-def test_messages_of_one_socket_share_a_session(kind: Any, engine: str) -> None:
+def test_messages_of_one_socket_share_a_session(kind: Any, engine: str, tmp_path: Path) -> None:
     consumer = channel_session(kind(count_up))
-    with override_settings(CHANNEL_SESSION_ENGINE=f"django.contrib.sessions.backends.{engine}"):
+    with override_settings(
+        CHANNEL_SESSION_ENGINE=f"django.contrib.sessions.backends.{engine}", SESSION_FILE_PATH=str(tmp_path)
+    ):
         assert [run(consumer, message(one)) for one in (CONNECT, RECEIVE, RECEIVE)] == [1, 2, 3]
         assert run(consumer, message(RECEIVE, LEELA)) == 1
         assert run(consumer, message(DISCONNECT)) == 4
