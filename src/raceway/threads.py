@@ -12,7 +12,13 @@ from functools import cache, partial
 from threading import Lock
 from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
 
-from asgiref.sync import AsyncToSync, SyncToAsync, ThreadSensitiveContext, sync_to_async
+from asgiref.sync import (
+    AsyncToSync,
+    SyncToAsync,
+    ThreadSensitiveContext,
+    iscoroutinefunction,
+    sync_to_async,
+)
 
 from raceway.conf import get_settings, on_change
 from raceway.database import close_old_connections, close_used_up_connections, look_after_thread
@@ -161,6 +167,11 @@ class LentThread(Executor):
                 return self._calls.pop(0)
             self._has_thread = False
             return None
+
+
+def is_coroutine_callable(function: object) -> bool:
+    """Whether a call of ``function``, which may be an object, is to be awaited rather than made in a thread."""
+    return iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
 
 
 async def run_lent(function: Callable[[T], R], argument: T) -> R:

@@ -8,10 +8,8 @@ from functools import partial
 from inspect import isawaitable
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction
-
 from raceway.errors import StopConsumer
-from raceway.threads import enter_threads, in_test, leave_threads, run_lent
+from raceway.threads import enter_threads, in_test, is_coroutine_callable, leave_threads, run_lent
 from raceway.types import Event, Prepare, RacewayApplication, Receive, Scope, Send
 
 logger = logging.getLogger("raceway.consumers")
@@ -31,10 +29,9 @@ class ChannelFunction(RacewayApplication):
 
     def __init__(self, function: Callable[[dict[str, Any]], object]) -> None:
         self.function = function
-        is_coroutine = iscoroutinefunction(function) or iscoroutinefunction(
-            getattr(function, "__call__", None)  # noqa: B004  an instance of a class
+        self._call: Callable[[Any], Any] = (
+            function if is_coroutine_callable(function) else partial(run_lent, function)
         )
-        self._call: Callable[[Any], Any] = function if is_coroutine else partial(run_lent, function)
 
     def raceway_begin(
         self, scope: Scope, receive: Receive, send: Send, prepares: tuple[Prepare, ...] = ()

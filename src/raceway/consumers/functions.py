@@ -7,8 +7,6 @@ from contextlib import suppress
 from inspect import Parameter, signature
 from typing import Any, TypeAlias
 
-from asgiref.sync import iscoroutinefunction
-
 from raceway.close_codes import RESTARTING
 from raceway.consumers.application import ConsumerApplication
 from raceway.consumers.handlers import Handlers
@@ -20,6 +18,7 @@ from raceway.json import encode_json
 from raceway.layers import Group
 from raceway.layers.spec import require_group_name
 from raceway.registry import Closing
+from raceway.threads import is_coroutine_callable
 from raceway.types import Event, Receive, Scope, Send
 
 Function: TypeAlias = Callable[["Socket"], Coroutine[Any, Any, object]]
@@ -33,7 +32,7 @@ def websocket_consumer(function: Function) -> ConsumerApplication:
     ``ClientDisconnected``, and after ``RACEWAY["DISCONNECT_GRACE_S"]`` the function is cancelled. Raises ``TypeError``
     for a function that is no ``async def``.
     """
-    if not iscoroutinefunction(function) and not iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
+    if not is_coroutine_callable(function):
         raise TypeError(f"{function!r} is no consumer: write async def, with the socket as its parameter.")
     return ConsumerApplication(Socket, {"function": function})
 

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from inspect import isawaitable
 from typing import Any, Final, TypeAlias
 
-from asgiref.sync import iscoroutinefunction, sync_to_async
+from asgiref.sync import sync_to_async
 
 from raceway.errors import (
     ChannelSocketException,
@@ -26,7 +26,7 @@ from raceway.messaging.message import Message
 from raceway.messaging.routing import CONNECT, HTTP_REQUEST, OF_CONNECTIONS, Consumer, Routes
 from raceway.messaging.sessions import LAST_MESSAGES, end_channel_session, has_channel_session
 from raceway.signals import consumer_finished, consumer_started
-from raceway.threads import in_test
+from raceway.threads import in_test, is_coroutine_callable
 
 logger = logging.getLogger("raceway.messaging")
 
@@ -107,7 +107,7 @@ class Dispatcher:
 
     async def _follow(self, message: Message, consumer: Consumer, error: Exception | None) -> None:
         if isinstance(error, ChannelSocketException):
-            error = await outcome(_run(error, message))
+            error = await outcome(run_exception(error, message))
         if error is not None and in_test.get() and is_for_the_test(message, error):
             raise error
         log_outcome(message, consumer, error)
@@ -129,7 +129,7 @@ async def call_consumer(
     if consumer_started.receivers:
         await consumer_started.asend_robust(consumer, message=message)
     try:
-        if iscoroutinefunction(consumer) or iscoroutinefunction(getattr(consumer, "__call__", None)):  # noqa: B004
+        if is_coroutine_callable(consumer):
             await consumer(message, **kwargs)
             return
         with guard():
@@ -157,7 +157,8 @@ async def outcome(call: Awaitable[object]) -> Exception | None:
     return None
 
 
-async def _run(error: ChannelSocketException, message: Message) -> None:
+async def run_exception(error: ChannelSocketException, message: Message) -> None:
+    """Do what a consumer has raised ``error`` for."""
     result = error.run(message)
     if isawaitable(result):
         await result

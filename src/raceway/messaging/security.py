@@ -7,12 +7,14 @@ from functools import update_wrapper
 from types import MethodType
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from asgiref.sync import markcoroutinefunction
 
 from raceway.errors import DenyConnection
 from raceway.messaging.message import Message
+from raceway.messaging.routing import CONNECT
 from raceway.messaging.sessions import message_in
 from raceway.origin import allowed_hosts, is_allowed
+from raceway.threads import is_coroutine_callable
 
 __all__ = ["AllowedHostsOnlyOriginValidator", "BaseOriginValidator", "allowed_hosts_only"]
 
@@ -26,7 +28,7 @@ class BaseOriginValidator:
     def __init__(self, consumer: Callable[..., Any]) -> None:
         update_wrapper(self, consumer)
         self.consumer = consumer
-        if iscoroutinefunction(consumer):
+        if is_coroutine_callable(consumer):
             markcoroutinefunction(self)
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
@@ -34,7 +36,7 @@ class BaseOriginValidator:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         message = message_in(args)
-        if message.channel_name == "websocket.connect":
+        if message.channel_name == CONNECT:
             headers = message.content.get("headers", ())
             origins = [bytes(value) for name, value in headers if bytes(name) == b"origin"]
             if len(origins) != 1 or not self.validate_origin(message, origins[0].decode("latin-1")):

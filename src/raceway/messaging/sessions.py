@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar, cast, overload
 from urllib.parse import parse_qs
 
-from asgiref.sync import iscoroutinefunction, sync_to_async
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib import auth
 from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
@@ -26,7 +26,9 @@ from raceway.auth.session import Handshake
 from raceway.conf import django_setting, on_change
 from raceway.errors import ConfigurationError
 from raceway.messaging.message import Message
+from raceway.messaging.routing import CONNECT, DISCONNECT, HTTP_DISCONNECT, HTTP_REQUEST, RECEIVE
 from raceway.sessions import cookies_of, read_session, session_store
+from raceway.threads import is_coroutine_callable
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
@@ -49,10 +51,10 @@ C = TypeVar("C", bound=Callable[..., Any])
 Attach: TypeAlias = Callable[[Message], AbstractContextManager[None]]
 """Puts something on a message for as long as its consumer runs; uses the database."""
 
-LAST_MESSAGES: Final = ("websocket.disconnect", "http.request", "http.disconnect")
+LAST_MESSAGES: Final = (DISCONNECT, HTTP_REQUEST, HTTP_DISCONNECT)
 """After these a connection need have no more messages, and so has no channel session."""
 
-CONNECTION_MESSAGES: Final = ("websocket.connect", "websocket.receive")
+CONNECTION_MESSAGES: Final = (CONNECT, RECEIVE)
 """After these there is one more, by which the session is forgotten at the latest."""
 
 HTTP_SESSION_KEY: Final = "_raceway_http_session"
@@ -79,7 +81,7 @@ def _decorator(attach: Attach) -> Callable[[C], C]:
             finally:
                 await sync_to_async(attached.__exit__)(None, None, None)
 
-        return cast(C, acall if iscoroutinefunction(consumer) else call)
+        return cast(C, acall if is_coroutine_callable(consumer) else call)
 
     return decorate
 

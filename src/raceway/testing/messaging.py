@@ -20,7 +20,6 @@ import secrets
 import warnings
 from collections import deque
 from collections.abc import Iterable, Mapping
-from inspect import isawaitable
 from typing import Any, ClassVar
 
 from asgiref.sync import async_to_sync, sync_to_async
@@ -35,7 +34,7 @@ from raceway.errors import ChannelSocketException, ConsumeLater, DenyConnection
 from raceway.layers import Channel, ChannelLayer, Group, channel_layers, decode_event
 from raceway.layers.memory import MemoryLayer
 from raceway.messaging.contents import handshake_content, request_content
-from raceway.messaging.dispatch import call_consumer
+from raceway.messaging.dispatch import REFUSED, call_consumer, run_exception
 from raceway.messaging.message import Message
 from raceway.messaging.routing import (
     CONNECT,
@@ -161,11 +160,9 @@ async def _consume(message: Message, consumer: Any, kwargs: dict[str, Any]) -> N
     except DenyConnection:
         if message.channel_name != CONNECT or message.reply_channel is None:
             raise
-        await message.reply_channel.asend({"close": True})
+        await message.reply_channel.asend(REFUSED)
     except ChannelSocketException as error:
-        result = error.run(message)
-        if isawaitable(result):
-            await result
+        await run_exception(error, message)
     finally:
         if message.channel_name == DISCONNECT and message.reply_channel is not None:
             await sync_to_async(end_channel_session)(message.reply_channel.name)

@@ -47,11 +47,11 @@ class WithWorker(RacewayApplication):
             return self._live(scope, receive, send)
         return begin(self.application, scope, receive, send, prepares)
 
-    async def stop(self, drain_s: float | None = None) -> None:
+    async def stop(self) -> None:
         """Stop the worker, if it runs; in its loop."""
         worker, self._worker = self._worker, None
         if worker is not None:
-            await worker.stop(self._drain_s if drain_s is None else drain_s)
+            await worker.stop(self._drain_s)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def receive_first() -> Event:
