@@ -168,7 +168,7 @@ held AS (DELETE FROM raceway_postgres_held WHERE starts_with(channel, %(prefix)s
 tally AS (DELETE FROM raceway_postgres_tally WHERE starts_with(channel, %(prefix)s))
 DELETE FROM raceway_postgres_named WHERE starts_with(groupname, %(prefix)s)
 
--- begin: a carrier is there; the epoch and the last number of the log
+-- begin: a carrier is there, and the log has a beginning
 WITH state AS (
     INSERT INTO raceway_postgres_state (id) VALUES (1) ON CONFLICT (id) DO NOTHING
 )
@@ -186,12 +186,12 @@ WITH carrier AS (DELETE FROM raceway_postgres_carrier WHERE id = %(carrier)s)
 DELETE FROM raceway_postgres_subscription WHERE carrier = %(carrier)s
 
 -- subscribe: hear these addresses from the last number on; those that are heard already, as before
-WITH state AS (SELECT epoch, seq, floor FROM raceway_postgres_state WHERE id = 1), subscribed AS (
+WITH state AS (SELECT epoch, seq FROM raceway_postgres_state WHERE id = 1), subscribed AS (
     INSERT INTO raceway_postgres_subscription (carrier, address, since)
     SELECT %(carrier)s, address, state.seq FROM state, unnest(%(addresses)b::text[]) AS address
     ON CONFLICT (carrier, address) DO NOTHING
 )
-SELECT epoch, seq, floor FROM state
+SELECT epoch, seq FROM state
 
 -- unsubscribe: hear them no more
 DELETE FROM raceway_postgres_subscription WHERE carrier = %(carrier)s AND address = ANY(%(addresses)b::text[])

@@ -41,6 +41,8 @@ LOG_NEWS: Final = "raceway_log"
 OUTBOX_NEWS: Final = "raceway_outbox"
 SEQUENCER_NEWS: Final = "raceway_sequencer"
 
+EMPTIED: Final = "the tables of the PostgreSQL layer were emptied"
+
 
 class Turns:
     """When to number what is committed: soon after news of it, at most every ``WAKE_EVERY_S``, once more after that,
@@ -220,9 +222,10 @@ class Reader:
         self._renew_at = self._loop.time() + self._lease_s / RENEWALS
         self._tidy_at = self._loop.time() + TIDY_S
         self._stored.clear()
-        await self._resubscribe()
+        seq = await self._resubscribe()
         if self._reason:
-            await self._read_all()
+            while self._position < seq and await self._read():
+                """What was written meanwhile; what is written now comes after the news of the gap."""
             reason, self._reason = self._reason, ""
             self._ears.missed(reason)
 
@@ -238,10 +241,11 @@ class Reader:
                 await self._resubscribe()
             if now < self._sequences_until and now >= self._turns.at:
                 await self._turn("turn")
-            await self._read_all()
+            has_more = await self._read()
             if now < self._sequences_until and now >= self._tidy_at:
                 await self._tidy()
-            await self._wait()
+            if not has_more:
+                await self._wait()
 
     async def _wait(self) -> None:
         """Until there is something to do."""
@@ -284,8 +288,8 @@ class Reader:
 
     # Subscriptions
 
-    async def _resubscribe(self) -> None:
-        """Bring into force what is wanted."""
+    async def _resubscribe(self) -> int:
+        """Bring into force what is wanted; how far the log goes."""
         session = self._live()
         leaving, self._leaving = list(self._leaving), set()
         if leaving:
@@ -297,20 +301,20 @@ class Reader:
         rows = await session.run("subscribe", {"carrier": self._names.carrier, "addresses": adding})
         if not rows:
             raise LayerUnavailable("The tables of the PostgreSQL layer were emptied this instant.")
-        [(epoch, seq, floor)] = rows
+        [(epoch, seq)] = rows
         if epoch != self._epoch:
+            if self._epoch is not None:
+                self._tell_missed(EMPTIED)
             self._epoch, self._position = epoch, seq
-        elif self._position < floor:
-            self._position = seq
         for key, future in zip(adding, waiting, strict=True):
-            if (
-                key in self._wanted and self._wanted[key] is future
-            ):  # else it was ended meanwhile, perhaps begun again
+            # Otherwise it was ended meanwhile, and perhaps begun again.
+            if key in self._wanted and self._wanted[key] is future:
                 self._stored.add(key)
                 self._wanted[key] = None
                 if future is not None:
                     settle(future, None)
         await self._look_back([key for key in adding if key in self._stored], seq)
+        return int(seq)
 
     async def _look_back(self, keys: list[str], seq: int) -> None:
         """Hear what was sent to this process before it heard anything: it has told its name already."""
@@ -327,10 +331,6 @@ class Reader:
 
     # The log
 
-    async def _read_all(self) -> None:
-        while await self._read():
-            """There may be more."""
-
     async def _read(self) -> bool:
         """Hear what is next; whether there may be more."""
         rows = await self._live().run(
@@ -343,7 +343,7 @@ class Reader:
             },
         )
         if not rows or rows[0][0] is None or rows[0][0] != self._epoch:
-            await self._begin_again("the tables of the PostgreSQL layer were emptied")
+            await self._begin_again(EMPTIED)
             return True
         _, seq, floor, age_s, *_ = rows.pop(0)
         if self._position < floor:
