@@ -120,6 +120,13 @@ def test_flush_and_errors(plain: SynchronousLayer) -> None:
     assert plain.extensions == layer.extensions
 
 
+def test_statistics(plain: SynchronousLayer) -> None:
+    for _ in range(2):
+        plain.send("a", {})
+    assert plain.channel_statistics("a")["messages_pending"] == 2
+    assert plain.global_statistics()["messages_count"] == 2
+
+
 # Clients whose messages are put on channels
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 from raceway.errors import ChannelFull, MessageTooLarge
 from raceway.layers import ChannelLayer, channel_layers, decode_event
 from raceway.layers.spec import as_client_message, require_channel_name, require_group_name
+from raceway.layers.statistics import Statistics
 
 BLOCK_S: Final = 5.0
 """How long ``receive_many`` waits for a message if it may wait, in seconds; then there is none."""
@@ -109,6 +110,14 @@ class SynchronousLayer:
         """Send to each member. Never raises ``ChannelFull``."""
         require_group_name(group)
         self.layer.publish_from_thread(group, self.layer.prepare(as_client_message(message)))
+
+    def global_statistics(self) -> Statistics:
+        """What this process has sent, and what waits. Raises ``NotImplementedError`` on a layer that cannot tell."""
+        return self._run_in_loop(self.layer.global_statistics)
+
+    def channel_statistics(self, channel: str) -> Statistics:
+        """What has waited in a channel lately, and waits now. Raises as ``global_statistics``."""
+        return self._run_in_loop(partial(self.layer.channel_statistics, channel))
 
     def flush(self) -> None:
         """Forget all waiting messages and all groups."""
