@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -495,6 +496,88 @@ async def test_a_server_that_stops_for_a_moment_is_waited_for(own_kit: Kit) -> N
     assert await cast == 1
     await until(lambda: ears.frames == [("g:room", b"frame")])
     assert ears.told == []
+
+
+async def test_a_loss_is_told_though_one_subscription_is_refused(own_kit: Kit) -> None:
+    rules = ["on", ">pw", "~*", "+@all", f"&{own_kit.prefix}:g:{{room}}"]
+    own_kit.server.ask("ACL", "SETUSER", "joe", "reset", *rules)
+    ears = Ears()
+    carrier = own_kit.carrier(ears, hosts=[f"redis://joe:pw@127.0.0.1:{own_kit.server.port}"])
+    for address, is_refused in (("g:room", False), ("g:other", True)):
+        subscribed = carrier.subscribe(address)
+        assert subscribed is not None
+        await asyncio.wait([subscribed])
+        assert (subscribed.exception() is not None) == is_refused
+    own_kit.server.ask("ACL", "SETUSER", "joe", f"&{own_kit.prefix}:g:{{other}}")
+    assert ears.told == []
+    own_kit.server.ask("CLIENT", "KILL", "TYPE", "pubsub")
+    await until(lambda: ears.told == ["lost", "missed"])
+    own_kit.server.ask(
+        "ACL", "SETUSER", "joe", "resetchannels", f"&{own_kit.prefix}:g:{{none}}"
+    )  # which ends it
+    await until(lambda: ears.told == ["lost", "missed"] * 2)
+
+
+async def test_a_loss_is_told_while_others_subscribe_all_the_time(own_kit: Kit) -> None:
+    ears = Ears()
+    carrier = own_kit.carrier(ears)
+    subscribed = carrier.subscribe("g:room")
+    assert subscribed is not None
+    await subscribed
+    is_over = False
+
+    async def subscribe_all_the_time() -> None:
+        number = 0
+        while not is_over:
+            carrier.subscribe(f"g:{(number := number + 1)}")
+            await asyncio.sleep(0)
+
+    subscribing = asyncio.create_task(subscribe_all_the_time())
+    own_kit.server.ask("CLIENT", "KILL", "TYPE", "pubsub")
+    await until(lambda: ears.told == ["lost", "missed"])
+    is_over = True
+    await subscribing
+
+
+async def test_a_server_that_takes_no_writes_refuses_within_a_bound(own_kit: Kit) -> None:
+    """A replica for a host, or a master that Sentinel has not replaced yet."""
+    with running_server() as master:
+        own_kit.server.ask("REPLICAOF", *master.address)
+        carrier, threads = own_kit.carrier(), own_kit.thread_carrier()
+        for put in (carrier.put, partial(asyncio.to_thread, threads.put)):
+            before = int(own_kit.server.info("stats")["total_connections_received"])
+            with pytest.raises(LayerUnavailable, match="READONLY"):
+                await asyncio.wait_for(put("thumbs", b"1", 100, 60), 3)
+            assert int(own_kit.server.info("stats")["total_connections_received"]) - before < 30
+        assert await carrier.cast("g:room", b"frame") == 0
+        own_kit.server.ask("REPLICAOF", "NO", "ONE")
+        await carrier.put("thumbs", b"2", 100, 60)
+        await asyncio.to_thread(threads.put, "thumbs", b"3", 100, 60)
+        assert [(await carrier.pop("thumbs", False)).entry for _ in range(2)] == [b"2", b"3"]
+        threads.close()
+
+
+async def test_a_server_without_memory_keeps_what_is_held_and_who_has_a_role(
+    own_kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests_module, "HOLD_LEASE_S", 0.6)
+    monkeypatch.setattr("raceway.layers.redis.carrier.RENEW_S", 0.1)
+    carrier = own_kit.carrier()
+    for entry in (b"1", b"2"):
+        await carrier.put("thumbs", entry, 100, 60)
+    first = await carrier.pop("thumbs", True)
+    assert await carrier.elect("desk", 60)
+    own_kit.server.ask("CONFIG", "SET", "maxmemory", "1kb")
+    with pytest.raises(LayerUnavailable, match="OOM"):
+        await carrier.put("thumbs", b"3", 100, 60)
+    second = await carrier.pop("thumbs", True)
+    assert (first.entry, second.entry) == (b"1", b"2")
+    assert await carrier.elect("desk", 60)
+    assert own_kit.server.ask("PTTL", f"{own_kit.prefix}:role:{{desk}}") > 50_000
+    await asyncio.sleep(1.0)
+    assert (await carrier.figures("thumbs"))["messages_lost_count"] == 0
+    carrier.release(first)
+    carrier.release(second)
 
 
 async def test_nothing_is_left_of_a_closed_carrier(own_kit: Kit) -> None:

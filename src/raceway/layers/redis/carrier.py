@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any, Final, TypeVar, cast
 
 from raceway.errors import LayerUnavailable
-from raceway.layers.carrier import Carrier, Ears, Popped, process_address
+from raceway.layers.distributed.carrier import Carrier, Ears, Popped, process_address
 from raceway.layers.redis.connection import Reply, connect, find_out
 from raceway.layers.redis.hosts import Server
 from raceway.layers.redis.kept import PLAYS_S, WAIT_S
@@ -62,7 +62,7 @@ class RedisCarrier(Carrier):
         self._listeners: dict[Place, Listener] = {}
         self._subscriptions: dict[str, Subscription] = {}
         self._lapsed: set[Subscription] = set()
-        """Not in force, or not yet."""
+        """Not in force, though nobody waits any longer for them to be."""
         self._why_missed: str | None = None
         """Something that is subscribed was not in force for a while, because of this."""
         self._inbox: Subscription | None = None
@@ -86,7 +86,6 @@ class RedisCarrier(Carrier):
             topic = self._requests.topic(address).encode()
             subscription = Subscription(address, topic, self._loop.time())
             self._subscriptions[address] = subscription
-            self._lapsed.add(subscription)
             if address.startswith(process_address("")):
                 self._inbox = subscription
             self._settle(subscription)
@@ -174,8 +173,10 @@ class RedisCarrier(Carrier):
         found = None if place is None or place.node is None else redirection(str(refusal), place.node[0])
         if found is None:
             logger.error("Redis refuses a subscription to %s: %s", subscription.address, refusal)
+            self._lapsed.discard(subscription)  # what the others have missed is told without it
             self._go_on(subscription)
             subscription.end(LayerUnavailable(f"Redis refuses the subscription: {refusal}"))
+            self._tell_restored()
         else:
             self._try_again(subscription)
 
@@ -195,6 +196,7 @@ class RedisCarrier(Carrier):
         """It stands, and whoever waits goes on without: that is a gap when it comes into force."""
         if self._why_missed is None:
             self._why_missed = str(error)
+        self._lapsed.add(subscription)
         self._go_on(subscription)
         subscription.end(error)
 

@@ -459,6 +459,10 @@ class ThreadConnection:
         return reply
 
     @property
+    def is_open(self) -> bool:
+        return self._socket.fileno() >= 0
+
+    @property
     def is_stale(self) -> bool:
         """Between questions there is nothing to read but the end of the connection."""
         poll = select.poll()

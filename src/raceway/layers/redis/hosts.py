@@ -169,10 +169,11 @@ def parse_url(url: str, default_port: int = DEFAULT_PORT) -> Server:
     try:
         parts = urlparse(url)
         port = parts.port or default_port
-    except ValueError as error:  # which may quote the password
+    except ValueError:  # which may quote the password
         raise ConfigurationError(
-            "The URL of a Redis server cannot be read: its port is no number."
-        ) from error
+            "The URL of a Redis server cannot be read: its port is no number, or its password is not quoted "
+            "(urllib.parse.quote)."
+        ) from None
     options: dict[str, Any] = {key: option_of_text(key, text) for key, text in parse_qsl(parts.query)}
     if parts.username:
         options["username"] = unquote(parts.username)

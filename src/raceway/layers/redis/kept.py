@@ -171,8 +171,13 @@ class Kept(ABC):
                     self._problem = str(error)
                     self._routes.look(self.place.shard)
                     await asyncio.sleep(self._backoff.failed())
-                else:
-                    await self._use(connection)
+                    continue
+                since = self.loop.time()
+                await self._use(connection)
+                if self.loop.time() - since >= LOOK_S:
+                    self._backoff.succeeded()
+                else:  # whoever ends connections at once is not asked for others as fast as that goes
+                    await asyncio.sleep(self._backoff.failed())
         except asyncio.CancelledError:
             if self.connection is not None:
                 self.roomy()  # what is said in the last pass of a loop is said
@@ -183,7 +188,6 @@ class Kept(ABC):
             self._task = None
 
     async def _use(self, connection: Connection) -> None:
-        self._backoff.succeeded()
         self._stop()
         self._ended = self.loop.create_future()
         self.connection = connection

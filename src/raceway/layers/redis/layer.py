@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 from django.utils.module_loading import import_string
 
 from raceway.errors import ConfigurationError
-from raceway.layers.carrier import Ears
 from raceway.layers.distributed import DistributedLayer
+from raceway.layers.distributed.carrier import Ears
 from raceway.layers.redis.carrier import RedisCarrier
 from raceway.layers.redis.hosts import parse_hosts
 from raceway.layers.redis.requests import Requests

@@ -155,24 +155,27 @@ class Pipe(Kept):
         waiting.told(answer)
 
     def _is_undone(self, refusal: Refusal, waiting: Waiting) -> bool:
-        """Of a script or a single command: several have done what they could."""
+        """Of a script or a single command: several have done what they could. And there is hope."""
         code = str(refusal).partition(" ")[0]
-        self._is_read_only |= code == "READONLY"
-        return waiting.replies == 1 and (code == "READONLY" or (code == "NOSCRIPT" and not waiting.is_again))
+        if waiting.replies > 1:
+            return False
+        if code == "READONLY" and self.loop.time() - waiting.since < WAIT_S:
+            self._is_read_only = True
+            return True
+        return code == "NOSCRIPT" and not waiting.is_again
 
     def _write_again(self) -> None:
         """What the server has not done comes first. What came meanwhile has waited, so order holds."""
         now = self.loop.time()
-        again = [waiting._replace(since=now, is_again=not self._is_read_only) for waiting in self._again]
-        self._again = []
+        again, self._again = self._again, []
         if self._is_read_only:
             self._unwritten.extendleft(reversed(again))
             self.renew("The server takes no writes any more: another one is the master")
         else:  # somebody has let the server forget its scripts
             self._bytes += sum(map(len, loading()))
-            self._unwritten.extendleft(
-                reversed([*(Waiting(load, 1, nobody, now) for load in loading()), *again])
-            )
+            loads = [Waiting(load, 1, nobody, now) for load in loading()]
+            again = [waiting._replace(since=now, is_again=True) for waiting in again]
+            self._unwritten.extendleft(reversed([*loads, *again]))
             self._flush()
 
     def _tell_idle(self) -> None:

@@ -13,7 +13,7 @@ from struct import Struct
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from raceway.errors import ChannelFull, LayerUnavailable
-from raceway.layers.carrier import Popped, channel_address, group_address
+from raceway.layers.distributed.carrier import Popped, channel_address, group_address
 from raceway.layers.redis.connection import Reply, Word, pack
 from raceway.layers.redis.hosts import Cluster, Host, Sentinel
 from raceway.layers.redis.topology import Refusal, Topology

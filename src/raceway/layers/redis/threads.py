@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeVar, cast
 
 from raceway.errors import LayerUnavailable
-from raceway.layers.carrier import ThreadCarrier, process_address
+from raceway.layers.distributed.carrier import ThreadCarrier, process_address
 from raceway.layers.redis.connection import Reply, ThreadConnection, find_out_in_thread, pack
 from raceway.layers.redis.kept import PLAYS_S, WAIT_S
 from raceway.layers.redis.requests import Request, Requests, loading, refused, tag_of
@@ -59,8 +59,9 @@ class Pool:
             except BaseException:
                 connection.close()
                 raise
-            with self._lock:
-                self._idle.setdefault(place, []).append(connection)
+            if connection.is_open:
+                with self._lock:
+                    self._idle.setdefault(place, []).append(connection)
         finally:
             self._permits.release()
 

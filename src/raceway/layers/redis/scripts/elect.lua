@@ -3,5 +3,8 @@ local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then
     return 0
 end
+if holder then
+    return redis.call('PEXPIRE', KEYS[1], ARGV[2]) -- which a server without memory does too
+end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
