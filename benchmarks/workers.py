@@ -1,4 +1,4 @@
-"""What does a broadcast to 4,000 consumers cost in four workers, beside one process?"""
+"""What does a broadcast to 4,000 consumers cost in four processes, beside one process?"""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from benchmarks.project.messages import TEXT
 from benchmarks.servers import CONSUMERS, Server, running
 
 SOCKETS = 4_000
-WORKERS = 4
+PROCESSES = 4
 WORSE = 1 / 0.85  # deliveries per second of CPU within 15 %
 
 
-def _with_workers(arguments: Callable[[str, int, bool], list[str]]) -> Callable[[str, int, bool], list[str]]:
-    return lambda app, port, log: [*arguments(app, port, log), "--workers", f"{WORKERS}"]
+def _in_processes(arguments: Callable[[str, int, bool], list[str]]) -> Callable[[str, int, bool], list[str]]:
+    return lambda app, port, log: [*arguments(app, port, log), "--workers", f"{PROCESSES}"]
 
 
 def _contender(name: str, layer: str, *, four: bool = False) -> Server:
-    arguments = _with_workers(CONSUMERS.arguments) if four else CONSUMERS.arguments
+    arguments = _in_processes(CONSUMERS.arguments) if four else CONSUMERS.arguments
     return replace(CONSUMERS, name=f"{name}, {layer}", layer=layer, arguments=arguments)
 
 
@@ -31,9 +31,9 @@ ONE = _contender("one process", "memory")
 CONTENDERS = (
     ONE,
     _contender("one process", "local"),
-    _contender("four workers", "local", four=True),
+    _contender("four processes", "local", four=True),
     _contender("one process", "redis"),
-    _contender("four workers", "redis", four=True),
+    _contender("four processes", "redis", four=True),
 )
 
 
