@@ -10,7 +10,8 @@ from typing import Any
 
 from raceway import clock
 from raceway.errors import ChannelFull, LayerUnavailable
-from raceway.layers.carrier import (
+from raceway.layers.distributed import DistributedLayer
+from raceway.layers.distributed.carrier import (
     Carrier,
     Ears,
     Popped,
@@ -18,7 +19,6 @@ from raceway.layers.carrier import (
     channel_address,
     group_address,
 )
-from raceway.layers.distributed import DistributedLayer
 from raceway.layers.queues import NamedMembers, Queues
 from raceway.layers.statistics import Statistics
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from raceway.layers.desk import LEASE_S, Desk, SayAgain
+from raceway.layers.distributed.desk import LEASE_S, Desk, SayAgain
 from raceway.layers.roster import Change
 
 

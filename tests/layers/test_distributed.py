@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from raceway.errors import LayerUnavailable
-from raceway.layers.carrier import group_address
+from raceway.layers.distributed.carrier import group_address
 from tests.conformance.hub import Hub, HubLayer
 
 pytestmark = pytest.mark.shell

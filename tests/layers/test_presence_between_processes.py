@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from raceway import clock
-from raceway.layers import attending
-from raceway.layers.desk import LEASE_S
-from raceway.layers.distributed import DistributedPart
+from raceway.layers.distributed import attending
+from raceway.layers.distributed.desk import LEASE_S
+from raceway.layers.distributed.part import DistributedPart
 from raceway.layers.roster import presence_group
 from raceway.testing.conformance.front import Ears
 from tests.conformance.hub import Hub, HubLayer

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from raceway.layers import distributed
+from raceway.layers.distributed import receiving
 from tests.conformance.hub import Hub, HubLayer
 
 pytestmark = pytest.mark.shell
@@ -45,7 +45,7 @@ async def test_who_gives_up_leaves_nothing_behind(layer: HubLayer) -> None:
 
 
 async def test_nobody_came_back(layer: HubLayer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributed, "LINGER_S", 0.001)
+    monkeypatch.setattr(receiving, "LINGER_S", 0.001)
     await layer.send("work", MESSAGE)
     await layer.receive("work")
     assert subscribed(layer) == 1
@@ -59,7 +59,7 @@ async def test_nobody_came_back(layer: HubLayer, monkeypatch: pytest.MonkeyPatch
 async def test_of_very_many_channels_nothing_is_kept(
     layer: HubLayer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(distributed, "LINGERING_CHANNELS", 0)
+    monkeypatch.setattr(receiving, "LINGERING_CHANNELS", 0)
     await layer.send("work", MESSAGE)
     await layer.receive("work")
     assert subscribed(layer) == 0

@@ -10,13 +10,25 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from raceway.errors import LayerUnavailable
-from raceway.layers.carrier import DESK, EVERYBODY
-from raceway.layers.desk import LEASE_S, Desk, Effect, SayAgain
-from raceway.layers.frames import Ask, Beat, Changed, Enter, Exit, Frame, Gone, Reply, Whole, encode
+from raceway.layers.distributed.carrier import DESK, EVERYBODY
+from raceway.layers.distributed.desk import LEASE_S, Desk, Effect, SayAgain
+from raceway.layers.distributed.frames import (
+    Ask,
+    Beat,
+    Changed,
+    Enter,
+    Exit,
+    Frame,
+    Gone,
+    Reply,
+    Whole,
+    encode,
+)
 from raceway.layers.roster import Diff, presence_group
 
 if TYPE_CHECKING:
-    from raceway.layers.distributed import DistributedLayer, DistributedPart
+    from raceway.layers.distributed.layer import DistributedLayer
+    from raceway.layers.distributed.part import DistributedPart
 
 logger = logging.getLogger("raceway.layers")
 

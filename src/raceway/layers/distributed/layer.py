@@ -9,8 +9,7 @@ import secrets
 import threading
 import weakref
 from abc import abstractmethod
-from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -19,39 +18,34 @@ from typing import Any, Final, cast
 
 from raceway.done import DONE
 from raceway.errors import ChannelFull, LayerUnavailable
-from raceway.layers.attending import Attending
-from raceway.layers.carrier import (
+from raceway.layers.distributed.carrier import (
     EVERYBODY,
     Carrier,
     Ears,
     Popped,
     ThreadCarrier,
-    channel_address,
     group_address,
     process_address,
 )
-from raceway.layers.frames import (
+from raceway.layers.distributed.ears import said_at_desk
+from raceway.layers.distributed.frames import (
     Ask,
-    Beat,
     Cancel,
-    Changed,
     Deliver,
-    Enter,
-    Exit,
     Frame,
-    Gone,
     Join,
     Publish,
     Reply,
-    Whole,
     decode,
     encode,
 )
+from raceway.layers.distributed.outcomes import copy_outcome, ended, tell_short, told
+from raceway.layers.distributed.part import Asking, DistributedPart
 from raceway.layers.front import LoopPart, Work, running_loop
-from raceway.layers.mailroom import QueueLayer, forget_receiver, said_for, wake
+from raceway.layers.mailroom import QueueLayer, said_for, wake
 from raceway.layers.presences import tell_listener
 from raceway.layers.queues import Waiting
-from raceway.layers.roster import PRESENCE_GROUPS, Roll
+from raceway.layers.roster import Roll
 from raceway.layers.sealing import Seal
 from raceway.layers.spec import as_event, process_of, require_group_name
 from raceway.layers.statistics import Statistics
@@ -68,215 +62,8 @@ ASK_S: Final = 5.0
 NEWCOMER_PAUSES_S: Final = (0.02, 0.05, 0.1)
 """A process that does not hear a question is asked again after these pauses."""
 
-LOOK_S: Final = 5.0
-"""A receiver that hears nothing looks so often whether something waits."""
-
-LINGER_S: Final = 5.0
-"""A loop hears of a named channel for so long after its last receiver has gone with a message: most come back."""
-
-LINGERING_CHANNELS: Final = 1000
-"""Of so many at most; of more it is not worth it."""
-
 RETRY_S: Final = 1.0
 """An open named channel looks again so long after the carrier could not be reached."""
-
-
-class Asking:
-    """A question, until so many have answered as have heard it."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.answers: list[Any] = []
-        self.heard_by: int | None = None
-        self.done: asyncio.Future[None] = loop.create_future()
-
-    def answer(self, value: Any) -> None:
-        self.answers.append(value)
-        self._check()
-
-    def expect(self, heard_by: int) -> None:
-        self.heard_by = heard_by
-        self._check()
-
-    @property
-    def missing(self) -> int:
-        return 0 if self.heard_by is None else max(0, self.heard_by - len(self.answers))
-
-    def _check(self) -> None:
-        if self.heard_by is not None and not self.missing and not self.done.done():
-            self.done.set_result(None)
-
-
-class DistributedPart(LoopPart):
-    """What a distributed layer keeps for one loop: its carrier, what it waits for, and its tasks."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, layer: DistributedLayer) -> None:
-        super().__init__(loop)
-        self.ears = LoopEars(layer, self)
-        self.carrier = layer.make_carrier(loop, self.ears)
-        self.reply_to = f"r:{secrets.token_hex(8)}"
-        self.asking: dict[int, Asking] = {}
-        self._hears_answers = False
-        self._pending: dict[str, asyncio.Future[Any]] = {}
-        self._listening: dict[str, int] = {}
-        self._lingering: dict[str, float] = {}
-        """Until when an address stays subscribed to that nobody listens to, the earliest first."""
-        self._linger_timer: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._pumps: dict[str, asyncio.Task[Any]] = {}
-        self._hears_everybody = False
-        self._next_question = layer._asks
-        self.attending = Attending(self, layer, layer._clock)
-
-    # Subscriptions
-
-    def appeared(self, group: str) -> None:
-        self.subscribe(group_address(group))
-
-    def vanished(self, group: str) -> None:
-        self.unsubscribe(group_address(group))
-
-    def subscribe(self, address: str) -> asyncio.Future[Any] | None:
-        """Ends when it is in force; ``None`` if it is. Whoever hears anything hears what is for everybody."""
-        if not self._hears_everybody:
-            self._hears_everybody = True
-            self.subscribe(EVERYBODY)
-        waited_for = [self.carrier.subscribe(address), self._pending.get(EVERYBODY)]
-        pendings = [pending for pending in waited_for if pending is not None]
-        if not pendings:
-            return None
-        pending = self._pending[address] = asyncio.gather(*pendings)
-        pending.add_done_callback(partial(self._subscribed, address))
-        return pending
-
-    def unsubscribe(self, address: str) -> None:
-        self._pending.pop(address, None)
-        self.carrier.unsubscribe(address)
-
-    def pending(self, address: str) -> asyncio.Future[Any] | None:
-        """Ends when a subscription that was begun is in force; ``None`` if it is."""
-        return self._pending.get(address)
-
-    def _subscribed(self, address: str, pending: asyncio.Future[Any]) -> None:
-        if self._pending.get(address) is pending:
-            del self._pending[address]
-        if not pending.cancelled():
-            pending.exception()  # it stands, and who waits for it has been told
-
-    def listen_for_answers(self) -> asyncio.Future[Any] | None:
-        """Hear answers from now on; ends when they are heard."""
-        if not self._hears_answers:
-            self._hears_answers = True
-            self.subscribe(self.reply_to)
-        return self.pending(self.reply_to)
-
-    def expect_answer(self, wait_s: float) -> tuple[int, asyncio.Future[bool]]:
-        """A number for a question to one carrier, and whether it answers within ``wait_s``; its answer is not kept."""
-        self.listen_for_answers()
-        n = next(self._next_question)
-        asking = self.asking[n] = Asking(self.loop)
-        asking.expect(1)
-        answered: asyncio.Future[bool] = self.loop.create_future()
-
-        def settle(_: object = None) -> None:
-            timer.cancel()
-            self.asking.pop(n, None)
-            if not answered.done():
-                answered.set_result(bool(asking.answers))
-
-        timer = self.loop.call_later(wait_s, settle)
-        asking.done.add_done_callback(settle)
-        return n, answered
-
-    def cast(self, address: str, frame: bytes, what: str) -> None:
-        """Carry something whose failure is only told in the log."""
-        told(what, self.carrier.cast(address, frame))
-
-    def reply(self, address: str, reply: Reply) -> None:
-        if address == self.reply_to:
-            self.answered(reply)
-        else:
-            self.cast(address, encode(reply), "An answer")
-
-    def answered(self, reply: Reply) -> None:
-        asking = self.asking.get(reply.n)
-        if asking is not None:
-            asking.answer(reply.value)
-
-    def listen(self, channel: str) -> asyncio.Future[Any] | None:
-        """Hear when a named channel has something; as often as it is said, ``unlisten`` takes it back."""
-        address = channel_address(channel)
-        self._listening[address] = self._listening.get(address, 0) + 1
-        if self._lingering.pop(address, None) is None and self._listening[address] == 1:
-            self.subscribe(address)
-        return self.pending(address)
-
-    def unlisten(self, channel: str, *, linger: bool) -> None:
-        address = channel_address(channel)
-        self._listening[address] -= 1
-        if self._listening[address]:
-            return
-        del self._listening[address]
-        if not linger or len(self._lingering) >= LINGERING_CHANNELS:
-            self.unsubscribe(address)
-            return
-        self._lingering[address] = self.loop.time() + LINGER_S
-        if self._linger_timer is None:
-            self._linger_timer = self.loop.call_later(LINGER_S, self._end_lingering)
-
-    def _end_lingering(self) -> None:
-        self._linger_timer = None
-        now = self.loop.time()
-        for address, until in list(self._lingering.items()):
-            if until > now:
-                self._linger_timer = self.loop.call_at(until, self._end_lingering)
-                return
-            del self._lingering[address]
-            self.unsubscribe(address)
-
-    # Receivers of named channels
-
-    def wake_for(self, address: str) -> None:
-        """Let one receiver look, who lets the next; all those of a prefix, as what came may be another's."""
-        for channel in list(self.receivers):
-            if channel_address(channel) == address:
-                self.wake_one(channel)
-
-    def wake_one(self, channel: str) -> None:
-        for woken in self.receivers.get(channel, ()):
-            if not woken.done():
-                woken.set_result(None)
-                return
-
-    def wake_all(self) -> None:
-        for receivers in self.receivers.values():
-            for woken in receivers:
-                wake(woken)
-
-    # Tasks
-
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """A task of this loop that ends with the layer."""
-        task = self.loop.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    def pump(self, channel: str, coroutine: Coroutine[Any, Any, None]) -> None:
-        self._pumps[channel] = self.run(coroutine)
-
-    def stop_pump(self, channel: str) -> None:
-        task = self._pumps.pop(channel, None)
-        if task is not None:
-            task.cancel()
-
-    async def aclose(self) -> None:
-        await self.attending.aclose()
-        if self._linger_timer is not None:
-            self._linger_timer.cancel()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.carrier.aclose()
 
 
 class DistributedLayer(QueueLayer):
@@ -523,7 +310,7 @@ class DistributedLayer(QueueLayer):
         """Hand over what comes for a named channel that is open."""
         while True:
             try:
-                popped = await self._pop(part, channel, hold=False)
+                popped = await part.receiving.pop(channel, hold=False)
             except LayerUnavailable as error:
                 logger.warning("What waits for %s cannot be had: %s", channel, error)
                 await asyncio.sleep(RETRY_S)
@@ -537,7 +324,7 @@ class DistributedLayer(QueueLayer):
             await self._own(part)
             return await super().take(channel)
         while True:
-            popped = await self._pop(part, channel, hold=False)
+            popped = await part.receiving.pop(channel, hold=False)
             with suppress(ValueError):  # it is counted
                 return self._opened(channel, popped)
 
@@ -546,7 +333,7 @@ class DistributedLayer(QueueLayer):
         if self._is_owned(channel):
             return await super().take_work(channel)
         while True:
-            popped = await self._pop(part, channel, hold=True)
+            popped = await part.receiving.pop(channel, hold=True)
             carrier = part.carrier
             try:
                 encoded = self._opened(channel, popped)
@@ -561,51 +348,6 @@ class DistributedLayer(QueueLayer):
         if popped.channel == channel:
             return encoded
         return said_for(Waiting(0, popped.channel, encoded, 0, 0))
-
-    async def _pop(self, part: DistributedPart, channel: str, hold: bool) -> Popped:
-        """Wait for the next message of a named channel; a cancelled wait loses none."""
-        woken = self._wait(part, channel)
-        pending = part.listen(channel)
-        has_message = False
-        try:
-            if pending is not None:
-                await asyncio.shield(pending)
-            while True:
-                if woken.cancelled():  # the layer was closed meanwhile
-                    raise asyncio.CancelledError
-                popped = await self._pop_now(part.carrier, channel, hold)
-                if popped.entry is not None:
-                    has_message = True
-                    return popped
-                wait_s = LOOK_S if popped.wait_s is None else min(popped.wait_s, LOOK_S)
-                timer = part.loop.call_later(wait_s, wake, woken)
-                try:
-                    await woken
-                finally:
-                    timer.cancel()
-                forget_receiver(part, channel, woken)
-                woken = self._wait(part, channel)
-        except LayerUnavailable:
-            if woken.cancelled():  # it was closed with the layer
-                raise asyncio.CancelledError from None
-            raise
-        finally:
-            forget_receiver(part, channel, woken)
-            part.unlisten(channel, linger=has_message)
-            part.wake_one(channel)  # there may be more, or what this one was woken for
-
-    def _wait(self, part: DistributedPart, channel: str) -> asyncio.Future[None]:
-        woken: asyncio.Future[None] = part.loop.create_future()
-        part.receivers.setdefault(channel, deque()).append(woken)
-        return woken
-
-    async def _pop_now(self, carrier: Carrier, channel: str, hold: bool) -> Popped:
-        popping = carrier.pop(channel, hold)
-        try:
-            return await asyncio.shield(popping)
-        except asyncio.CancelledError:
-            popping.add_done_callback(partial(put_back, carrier))
-            raise
 
     # The inbox: what other processes send to channels of this one
 
@@ -883,148 +625,6 @@ class DistributedLayer(QueueLayer):
         self.clear()
         self._process = secrets.token_hex(8)
         self._numbers = count(1)
-
-
-class LoopEars:
-    """Hand what a carrier brings to one loop's channels."""
-
-    def __init__(self, layer: DistributedLayer, part: DistributedPart) -> None:
-        self._layer = layer
-        self._part = part
-
-    def heard(self, address: str, frame: bytes) -> None:
-        if address.startswith("c:"):
-            self._part.wake_for(address)
-            return
-        try:
-            said = decode(frame)
-            if isinstance(said, Publish):
-                self._publish(address[2:], said)
-            elif isinstance(said, Deliver):
-                self._deliver(said)
-            elif isinstance(said, Reply):
-                self._part.answered(said)
-            elif isinstance(said, Enter | Exit | Beat | Whole | Gone):
-                self._part.attending.heard(said)
-            elif isinstance(said, Changed):
-                if self._layer.presence_changed is not None:
-                    self._layer.presence_changed(said.presence, said.kind, said.key, said.metas)
-            else:
-                self._answer(said)
-        except ValueError as error:  # not one of ours, or sealed with another key
-            logger.debug("A frame to %s is dropped: %s", address, error)
-
-    def _publish(self, group: str, frame: Publish) -> None:
-        if frame.process != self._layer._process:
-            message = self._layer._seal.unseal(frame.message)
-            self._part.registry.publish(group, message, frame.exclude, cast(Policy, frame.policy))
-
-    def _deliver(self, frame: Deliver) -> None:
-        message = self._layer._seal.unseal(frame.message)
-        if frame.delay_s:
-            self._layer.send_later_from_thread(frame.channel, message, frame.delay_s, frame.token)
-        else:
-            with suppress(ChannelFull):  # the sender is in another process; it is counted
-                self._layer._send(frame.channel, message)
-
-    def _answer(self, frame: Ask | Join | Cancel) -> None:
-        part = self._part
-        value: Any = None
-        if isinstance(frame, Join):
-            part.run(self._join(frame))
-            return
-        if isinstance(frame, Cancel):
-            value = self._layer.cancel_from_thread(frame.channel, frame.token)
-        elif frame.what == "count":
-            value = part.registry.count(frame.name)
-        elif frame.what == "channels":
-            value = part.registry.channels(frame.name)
-        elif frame.what in ("roll", "roll_count"):
-            part.run(self._answer_at_desk(frame))
-            return
-        elif frame.what == "again":
-            value = part.attending.say_again()
-        elif frame.what == "whole":
-            part.attending.say_all()
-        elif frame.what == "lost":
-            self._layer.tell_gap("the process that kept the presences has gone", part, PRESENCE_GROUPS)
-        elif frame.what == "elect":
-            part.attending.elect()
-        elif frame.what == "flush":
-            part.registry.clear()
-            self._layer.clear()
-        if frame.reply_to:
-            part.reply(frame.reply_to, Reply(frame.n, value))
-
-    async def _join(self, frame: Join) -> None:
-        if frame.leaves:
-            await self._layer.start_leave(frame.group, frame.channel)
-        else:
-            await self._layer.start_join(frame.group, frame.channel)
-        self._part.reply(frame.reply_to, Reply(frame.n, None))
-
-    async def _answer_at_desk(self, frame: Ask) -> None:
-        value = await self._part.attending.answer(frame.what, frame.name)
-        self._part.reply(frame.reply_to, Reply(frame.n, value))
-
-    def lost(self, reason: str) -> None:
-        self._part.attending.lost()
-        self._layer.on_lost(reason)
-
-    def missed(self, reason: str) -> None:
-        self._part.wake_all()
-        self._part.attending.restored()
-        self._layer.tell_gap(reason, self._part)
-        self._layer.on_restored(reason)
-
-
-def said_at_desk(answers: list[Any]) -> Any:
-    """What the desk has answered; ``None`` if there is none, and nobody anywhere.
-
-    Raises ``LayerUnavailable`` while whoever had the desk is dead, and nobody has it yet.
-    """
-    for answer in answers:
-        if isinstance(answer, list):
-            return answer[0]
-    if any(answers):
-        raise LayerUnavailable(
-            "The process that kept the presences has gone, and no other has taken over yet."
-        )
-    return None
-
-
-async def ended(pending: asyncio.Future[Any]) -> None:
-    """Wait for what others wait for too."""
-    await asyncio.shield(pending)
-
-
-def copy_outcome(copy: Future[Any], outcome: asyncio.Future[Any]) -> None:
-    error = None if outcome.cancelled() else outcome.exception()
-    if error is None:
-        copy.set_result(None)
-    else:
-        copy.set_exception(error)
-
-
-def put_back(carrier: Carrier, popping: asyncio.Future[Popped]) -> None:
-    if not popping.cancelled() and popping.exception() is None and popping.result().entry is not None:
-        carrier.put_back(popping.result())
-
-
-def told(what: str, future: asyncio.Future[Any]) -> None:
-    """Say in the log what became of something that nobody waits for."""
-    if not future.done():
-        future.add_done_callback(partial(told, what))
-    elif not future.cancelled() and (error := future.exception()) is not None:
-        if isinstance(error, ChannelFull):  # each member of a group gets what it has room for; it is counted
-            logger.info("%s", error)
-        else:
-            logger.warning("%s could not be sent: %s", what, error)
-
-
-def tell_short(missing: int) -> None:
-    if missing:
-        logger.warning("%d processes did not answer in time: what was asked lacks them.", missing)
 
 
 _layers: weakref.WeakSet[DistributedLayer] = weakref.WeakSet()
