@@ -14,8 +14,15 @@ from typing import Any
 
 from raceway import clock
 from raceway.errors import ChannelFull, LayerUnavailable
-from raceway.layers.carrier import Carrier, Ears, Popped, ThreadCarrier, channel_address, group_address
 from raceway.layers.distributed import DistributedLayer
+from raceway.layers.distributed.carrier import (
+    Carrier,
+    Ears,
+    Popped,
+    ThreadCarrier,
+    channel_address,
+    group_address,
+)
 from raceway.layers.spec import non_local_name
 from raceway.layers.statistics import Statistics
 

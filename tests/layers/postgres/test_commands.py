@@ -6,7 +6,7 @@ import re
 from collections import deque
 from pathlib import Path
 
-from raceway.layers.carrier import Popped
+from raceway.layers.distributed.carrier import Popped
 from raceway.layers.postgres import commands, limits, reader
 from raceway.layers.postgres.commands import Cast, Command, Names, Pop, Put, Release, Wake, next_batch
 from raceway.layers.postgres.queries import QUERIES, parse

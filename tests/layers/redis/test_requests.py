@@ -10,7 +10,13 @@ import hiredis
 import pytest
 
 from raceway.errors import ChannelFull
-from raceway.layers.carrier import EVERYBODY, Popped, channel_address, group_address, process_address
+from raceway.layers.distributed.carrier import (
+    EVERYBODY,
+    Popped,
+    channel_address,
+    group_address,
+    process_address,
+)
 from raceway.layers.redis.hosts import parse_hosts
 from raceway.layers.redis.requests import (
     ENTRY_HEAD,

@@ -7,7 +7,7 @@ import secrets
 import time
 from typing import Any
 
-from raceway.layers.carrier import Carrier, Ears, Popped, group_address
+from raceway.layers.distributed.carrier import Carrier, Ears, Popped, group_address
 from raceway.layers.postgres.commands import (
     AddNamed,
     Begin,

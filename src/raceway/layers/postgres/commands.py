@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 from raceway.errors import ChannelFull
-from raceway.layers.carrier import Popped, channel_address, group_address
+from raceway.layers.distributed.carrier import Popped, channel_address, group_address
 from raceway.layers.postgres.limits import WRITE_BYTES, WRITE_ROWS
 from raceway.layers.statistics import Statistics
 

@@ -11,9 +11,9 @@ from django.db import connections
 
 from raceway.database import is_in_transaction
 from raceway.errors import ChannelFull, ConfigurationError
-from raceway.layers.carrier import Ears, channel_address, group_address, process_address
 from raceway.layers.distributed import DistributedLayer
-from raceway.layers.frames import Deliver, Publish, encode
+from raceway.layers.distributed.carrier import Ears, channel_address, group_address, process_address
+from raceway.layers.distributed.frames import Deliver, Publish, encode
 from raceway.layers.front import positive
 from raceway.layers.postgres.carrier import PostgresCarrier
 from raceway.layers.postgres.commands import Names, Wake

@@ -9,7 +9,7 @@ from contextvars import Context
 from typing import Final
 
 from raceway.errors import LayerUnavailable
-from raceway.layers.carrier import Ears
+from raceway.layers.distributed.carrier import Ears
 from raceway.layers.postgres.commands import Names
 from raceway.layers.postgres.connecting import Place, Session, as_unavailable, forsake
 from raceway.layers.postgres.limits import (

@@ -15,7 +15,7 @@ from typing import Any, Final
 import psycopg
 
 from raceway.errors import LayerUnavailable
-from raceway.layers.carrier import ThreadCarrier, group_address
+from raceway.layers.distributed.carrier import ThreadCarrier, group_address
 from raceway.layers.postgres.commands import (
     AddNamed,
     Cancel,
