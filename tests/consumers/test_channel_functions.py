@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import tests.project  # noqa: F401  Django's settings
-from raceway.consumers.channel_functions import channel_consumer
+from raceway.consumers.channel_functions import ChannelFunction
 from raceway.errors import StopConsumer
 from raceway.threads import in_test
 
@@ -34,7 +34,7 @@ async def feed(function: Callable[..., Any], *messages: Any) -> asyncio.Queue[An
     async def send(event: Any) -> None:
         raise AssertionError(event)
 
-    task = asyncio.ensure_future(channel_consumer(function)(SCOPE, receive, send))
+    task = asyncio.ensure_future(ChannelFunction(function)(SCOPE, receive, send))
     await asyncio.wait(
         [task, asyncio.ensure_future(served.wait())], return_when="FIRST_COMPLETED", timeout=10
     )
@@ -118,4 +118,4 @@ async def test_it_is_for_named_channels() -> None:
     async def send(event: Any) -> None: ...
 
     with pytest.raises(ValueError, match="not for a scope of type 'websocket'"):
-        await channel_consumer(print)({"type": "websocket"}, receive, send)
+        await ChannelFunction(print)({"type": "websocket"}, receive, send)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from inspect import isawaitable
 from typing import Any
@@ -15,17 +16,29 @@ from raceway.types import Event, Prepare, RacewayApplication, Receive, Scope, Se
 logger = logging.getLogger("raceway.consumers")
 
 
-def channel_consumer(function: Callable[[dict[str, Any]], object]) -> ChannelFunction:
-    """Make an ASGI application of a function that is called with each message of a named channel, a dict.
-
-    ``async def`` runs in the event loop, ``def`` in a thread. What it raises is logged, and the next message is
-    handled. ``ChannelNameRouter`` does this to functions that it is given.
-    """
-    return ChannelFunction(function)
+async def serve_channel(
+    scope: Scope,
+    receive: Receive,
+    prepares: tuple[Prepare, ...],
+    handle: Callable[[str, Event], Awaitable[None]],
+) -> None:
+    """Have ``handle(channel, message)`` called with each message of a named channel, one at a time, for ever."""
+    threads = enter_threads()
+    try:
+        for prepare in prepares:
+            await prepare(scope)
+        while True:
+            await handle(scope["channel"], await receive())
+    finally:
+        leave_threads(threads)
 
 
 class ChannelFunction(RacewayApplication):
-    """One function for all messages of a channel, one at a time."""
+    """The application of a function that is called with each message of a named channel, a dict, one at a time.
+
+    ``async def`` runs in the event loop, ``def`` in a thread. What it raises is logged, and the next message is
+    handled.
+    """
 
     def __init__(self, function: Callable[[dict[str, Any]], object]) -> None:
         self.function = function
@@ -41,16 +54,8 @@ class ChannelFunction(RacewayApplication):
         return self._serve(dict(scope), receive, prepares)
 
     async def _serve(self, scope: Scope, receive: Receive, prepares: tuple[Prepare, ...]) -> None:
-        threads = enter_threads()
-        try:
-            for prepare in prepares:
-                await prepare(scope)
-            while True:
-                await self._handle(scope["channel"], await receive())
-        except StopConsumer:
-            pass
-        finally:
-            leave_threads(threads)
+        with suppress(StopConsumer):
+            await serve_channel(scope, receive, prepares, self._handle)
 
     async def _handle(self, channel: str, message: Event) -> None:
         try:

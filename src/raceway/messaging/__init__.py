@@ -9,9 +9,9 @@ from raceway.messaging.generic import (
     WebsocketDemultiplexer,
     WebsocketMultiplexer,
 )
-from raceway.messaging.layers import SynchronousLayer
 from raceway.messaging.message import Message
 from raceway.messaging.routing import Router, include, route, route_class
+from raceway.messaging.synchronous import SynchronousLayer
 from raceway.messaging.views import ViewConsumer, encode_response, request_of
 
 __all__ = [

@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from raceway.consumers.application import ConsumerApplication
+from raceway.consumers.channel_functions import serve_channel
 from raceway.layers import Channel
 from raceway.messaging.connection import MessageRequest, MessageSocket
 from raceway.messaging.contents import request_content
@@ -16,8 +17,7 @@ from raceway.messaging.views import ViewConsumer
 from raceway.routing import URLRouter
 from raceway.routing.begin import begin
 from raceway.routing.paths import path_to_route
-from raceway.threads import enter_threads, leave_threads
-from raceway.types import ASGIApplication, Prepare, RacewayApplication, Receive, Scope, Send
+from raceway.types import ASGIApplication, Event, Prepare, RacewayApplication, Receive, Scope, Send
 
 
 class MessageApplication(RacewayApplication):
@@ -50,7 +50,7 @@ class MessageApplication(RacewayApplication):
         if scope["type"] == "websocket":
             return self._sockets.raceway_begin(scope, receive, send, prepares)
         if scope["type"] == "channel":
-            return self._serve_channel(dict(scope), receive, prepares)
+            return serve_channel(dict(scope), receive, prepares, self._consume_named)
         if scope["type"] != "http":
             raise ValueError(f"MessageApplication does not serve {scope['type']!r} connections")
         if self.http is not None and self._is_for_views(scope):
@@ -64,16 +64,8 @@ class MessageApplication(RacewayApplication):
     async def _consume(self, channel: str, content: dict[str, Any], guard: Guard) -> None:
         await self._dispatcher.consume(Message(content, channel, self.alias), guard)
 
-    async def _serve_channel(self, scope: Scope, receive: Receive, prepares: tuple[Prepare, ...]) -> None:
-        channel: str = scope["channel"]
-        threads = enter_threads()
-        try:
-            for prepare in prepares:
-                await prepare(scope)
-            while True:
-                await self._workers_dispatcher.consume(Message(dict(await receive()), channel, self.alias))
-        finally:
-            leave_threads(threads)
+    async def _consume_named(self, channel: str, event: Event) -> None:
+        await self._workers_dispatcher.consume(Message(dict(event), channel, self.alias))
 
 
 class RoutedFirst(RacewayApplication):

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from raceway.conf import did_you_mean
-from raceway.consumers.channel_functions import channel_consumer
+from raceway.consumers.channel_functions import ChannelFunction
 from raceway.consumers.functions import is_function_consumer
 from raceway.errors import ConfigurationError
 from raceway.layers.spec import require_channel_name
@@ -63,7 +63,7 @@ def as_channel_application(name: str, given: Any) -> ASGIApplication:
         raise ConfigurationError(
             f"The channel {name!r} is routed to {given!r}, which is neither an application nor a function."
         )
-    application: ASGIApplication = channel_consumer(given) if is_function_consumer(given) else given
+    application: ASGIApplication = ChannelFunction(given) if is_function_consumer(given) else given
     return application
 
 

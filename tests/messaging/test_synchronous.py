@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from raceway import Group, channel_layers
 from raceway.layers.memory import MemoryLayer
-from raceway.messaging import LayerApplication, Router, SynchronousLayer, connection, layers
+from raceway.messaging import LayerApplication, Router, SynchronousLayer, connection, synchronous
 from raceway.messaging.message import Message
 from tests.messaging.serving import serving, wait_until
 from tests.messaging.test_http import ask
@@ -67,7 +67,7 @@ def test_blocking_waits_for_a_message(plain: SynchronousLayer) -> None:
 
 
 def test_blocking_has_an_end(plain: SynchronousLayer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layers, "BLOCK_S", 0.05)
+    monkeypatch.setattr(synchronous, "BLOCK_S", 0.05)
     assert plain.receive_many(["a"], block=True) == (None, None)
 
 
