@@ -169,6 +169,49 @@ async def test_an_application_that_ends_begins_anew(
     assert caplog.text.count("The application of the channel 'work' has ended with an error") == 1
 
 
+class Odd(BaseException):
+    """What ``except Exception`` does not see."""
+
+
+@pytest.mark.parametrize("error", [Odd, SystemExit, KeyboardInterrupt, asyncio.CancelledError])
+@pytest.mark.parametrize("kind", ["def", "async def"])
+async def test_no_exception_of_a_handler_ends_the_service_of_its_channel(
+    layer: MemoryLayer, start: Start, caplog: pytest.LogCaptureFixture, kind: str, error: type[BaseException]
+) -> None:
+    """A task that had been cancelled and was waited for, or ``sys.exit()`` in a library."""
+    handled: list[int] = []
+
+    def fragile(message: dict[str, Any]) -> None:
+        if message["n"] == 0:
+            raise error("broken")
+        handled.append(message["n"])
+
+    async def fragile_too(message: dict[str, Any]) -> None:
+        fragile(message)
+
+    worker = start({"work": fragile if kind == "def" else fragile_too})
+    for n in range(2):
+        await layer.send("work", {"n": n})
+    await until(lambda: handled == [1])
+    assert worker.handled_count >= 1
+    assert "The application of the channel 'work' has ended with an error" in caplog.text
+    assert error.__name__ in caplog.text
+
+
+async def test_a_service_that_somebody_cancels_is_told_of(
+    layer: MemoryLayer, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def suicidal(message: dict[str, Any]) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(3600)
+
+    start({"work": suicidal})
+    await layer.send("work", {})
+    await until(lambda: "raceway-worker-work was ended, and not by this worker" in caplog.text)
+
+
 async def test_a_consumer_that_stops_itself_begins_anew(layer: MemoryLayer, start: Start) -> None:
     made: list[object] = []
 

@@ -21,7 +21,7 @@ class Watch(Protocol):
 
     def received(self) -> None: ...
     def unreachable(self, error: BaseException) -> None: ...
-    def failed(self, channel: str, error: Exception) -> None: ...
+    def failed(self, channel: str, error: BaseException) -> None: ...
     def handled(self) -> None: ...
     def drained(self) -> None: ...
 
@@ -84,7 +84,11 @@ class Slot:
         }
         try:
             await self._application(scope, self._receive, self._send)
-        except Exception as error:
+        except GeneratorExit:  # the loop has gone
+            raise
+        except BaseException as error:  # a handler's sys.exit(), or something cancelled that it waited for
+            if self._was_cut():
+                raise
             self._watch.failed(self.channel, error)
         finally:
             if not self._was_cut():

@@ -68,6 +68,8 @@ class Worker:
         self._tasks = [
             loop.create_task(self._run(slot), name=f"raceway-worker-{slot.channel}") for slot in self._slots
         ]
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
         worker_ready.send_robust(self)
 
     async def stop(self, drain_s: float = 30.0) -> int:
@@ -104,6 +106,12 @@ class Worker:
             lending.set(lambda: pool)
         await slot.run()
 
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if self._idle is None:
+            logger.error(
+                "%s was ended, and not by this worker: it serves its channel no more.", task.get_name()
+            )
+
     # What slots tell
 
     def received(self) -> None:
@@ -114,7 +122,7 @@ class Worker:
         if self._outage.failed(monotonic()):
             logger.warning("Messages cannot be received; it is tried again: %s", error or repr(error))
 
-    def failed(self, channel: str, error: Exception) -> None:
+    def failed(self, channel: str, error: BaseException) -> None:
         logger.error(
             "The application of the channel %r has ended with an error, and begins anew.",
             channel,
