@@ -77,10 +77,9 @@ class Dispatcher:
     ``websocket.connect`` that returns without an answer has accepted.
     """
 
-    def __init__(self, router: Routes, again: Again = wait_here, retries: int = RETRIES) -> None:
+    def __init__(self, router: Routes, again: Again = wait_here) -> None:
         self.router = router
         self._again = again
-        self._retries = retries
 
     async def consume(self, message: Message, guard: Guard = nullcontext) -> None:
         """Call the consumer of ``message``, again and again if it asks for that."""
@@ -95,7 +94,7 @@ class Dispatcher:
     async def _try(self, message: Message, consumer: Consumer, kwargs: dict[str, Any], guard: Guard) -> None:
         while True:
             tries: int = message.content.get(TRIES, 0)
-            message.__doomed__ = tries >= self._retries
+            message.__doomed__ = tries >= RETRIES
             error = await outcome(call_consumer(consumer, message, kwargs, guard))
             if not isinstance(error, ConsumeLater) or message.__doomed__:
                 if error is not None or message.channel_name == CONNECT:

@@ -31,12 +31,10 @@ class WithWorker(RacewayApplication):
         application: ASGIApplication,
         *,
         alias: str = DEFAULT_CHANNEL_LAYER,
-        concurrency: int = 1,
         drain_s: float = DRAIN_S,
     ) -> None:
         self.application = application
         self._alias = alias
-        self._concurrency = concurrency
         self._drain_s = drain_s
         self._worker: Worker | None = None
 
@@ -77,8 +75,6 @@ class WithWorker(RacewayApplication):
         names = channel_names(self.application)
         if not names:
             return
-        self._worker = Worker(
-            self.application, names, channel_layers[self._alias], concurrency=self._concurrency
-        )
+        self._worker = Worker(self.application, names, channel_layers[self._alias])
         self._worker.start()
         logger.info("Serving the channels %s in this process.", ", ".join(sorted(names)))
