@@ -221,7 +221,7 @@ async def test_v35_integers_may_be_keys() -> None:
 
 
 async def test_v37_cancelled_receivers_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raceway.layers.distributed.receiving.LINGER_S", 0.05)  # for receivers that come again
+    monkeypatch.setattr("raceway.layers.distributed.receiving.LINGER_S", 0.05)
     layer = new_layer()
     for n in range(50):
         with pytest.raises(TimeoutError):
