@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from typing import Any
@@ -448,6 +449,19 @@ async def test_a_command_waits_a_moment_for_a_server_that_starts(own_kit: Kit) -
     own_kit.server.start()
     await putting
     assert [(await carrier.pop("thumbs", False)).entry for _ in range(3)] == [b"0", b"1", b"2"]
+
+
+async def test_a_loop_that_stood_still_has_not_waited(kit: Kit) -> None:
+    """Ten thousand joins at once, or somebody's blocking call: that says nothing of the server."""
+    ears = Ears()
+    carrier = kit.carrier(ears)
+    subscribed = carrier.subscribe("g:room")
+    cast = carrier.cast("g:room", b"frame")
+    time.sleep(1.2)  # noqa: ASYNC251  that is the point
+    assert subscribed is not None
+    await subscribed
+    await cast
+    assert ears.told == []
 
 
 async def test_a_lost_subscription_is_told_once_when_all_are_there_again(own_kit: Kit) -> None:

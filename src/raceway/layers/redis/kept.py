@@ -22,6 +22,9 @@ LONGEST_RETRY_S: Final = 0.75
 WAIT_S: Final = 1.0
 """How long what has not been written waits for a connection."""
 
+TICK_S: Final = WAIT_S / 4
+"""That time is counted in such steps: a loop that has stood still has not tried to connect."""
+
 LOOK_S: Final = 1.0
 """A connection is looked after so often."""
 
@@ -95,6 +98,8 @@ class Kept(ABC):
         self._task: asyncio.Task[None] | None = None
         self._ended: asyncio.Future[None] | None = None
         self._patience: asyncio.TimerHandle | None = None
+        self._waited = 0
+        """How many times ``TICK_S`` there was no connection."""
         self._problem = "no connection yet"
 
     # What kinds of connections give
@@ -143,7 +148,8 @@ class Kept(ABC):
         if self._task is None:
             self._task = self.loop.create_task(self._keep())
         if self.connection is None and self._patience is None:
-            self._patience = self.loop.call_later(WAIT_S, self._lose_patience)
+            self._waited = 0
+            self._patience = self.loop.call_later(TICK_S, self._lose_patience)
 
     def renew(self, why: str) -> None:
         """Give up the connection for another."""
@@ -238,11 +244,14 @@ class Kept(ABC):
 
     def _lose_patience(self) -> None:
         self._patience = None
-        if self.connection is None:
+        if self.connection is not None:
+            return
+        self._waited += 1
+        if self._waited * TICK_S >= WAIT_S:
             error = LayerUnavailable(f"Redis cannot be reached: {self._problem}.")
             self.give_up(error, self.loop.time())
-            if self.is_wanted:
-                self._patience = self.loop.call_later(WAIT_S / 4, self._lose_patience)
+        if self.is_wanted:
+            self._patience = self.loop.call_later(TICK_S, self._lose_patience)
 
     def _stop(self) -> None:
         if self._patience is not None:
