@@ -235,7 +235,9 @@ async def test_a_receiver_by_prefix_is_given_all_its_channels_in_order(database:
         assert popped[3].entry is None
 
 
-async def test_who_dies_with_a_message_in_hand_has_lost_it(database: Database) -> None:
+async def test_who_dies_with_a_message_in_hand_has_lost_it(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
     async with listening(database, "a", lease_s=0.5) as one:
         await one.carrier.put("work", b"done", 10, 60)
         await one.carrier.put("work", b"lost", 10, 60)
@@ -250,6 +252,9 @@ async def test_who_dies_with_a_message_in_hand_has_lost_it(database: Database) -
             await asyncio.sleep(0.05)
         assert await one.carrier.cast("a", b"") == 1
         assert (await one.carrier.figures(None))["messages_lost_count"] == 1
+        assert [record.getMessage() for record in caplog.records if "is lost" in record.message] == [
+            "A message to work is lost: the process that had it in its hands has not been heard of for 0.5 s."
+        ]
         await dying.__aexit__(None, None, None)
 
 

@@ -255,7 +255,7 @@ SELECT seq, frame FROM raceway_postgres_log WHERE seq > %(position)s AND address
 -- lead: be the sequencer, if there is none
 SELECT pg_try_advisory_lock(%(lock)s)
 
--- clean: what dead carriers heard, and what was in their hands, which is lost
+-- clean: what dead carriers heard, and what was in their hands, which is lost: the channel of each such message
 WITH dead AS (
     DELETE FROM raceway_postgres_carrier WHERE until < statement_timestamp() RETURNING id
 ), deaf AS (
@@ -267,10 +267,12 @@ WITH dead AS (
         WHERE carrier.id = held.carrier AND carrier.until >= statement_timestamp()
     )
     RETURNING channel
+), counted AS (
+    INSERT INTO raceway_postgres_tally AS tally (channel, carrier, lost, until)
+    SELECT channel, '', count(*), 'infinity' FROM lost GROUP BY channel
+    ON CONFLICT (channel, carrier) DO UPDATE SET lost = tally.lost + excluded.lost
 )
-INSERT INTO raceway_postgres_tally AS tally (channel, carrier, lost, until)
-SELECT channel, '', count(*), 'infinity' FROM lost GROUP BY channel
-ON CONFLICT (channel, carrier) DO UPDATE SET lost = tally.lost + excluded.lost
+SELECT channel FROM lost
 
 -- prune_log: some of the oldest numbers; how many
 WITH pruned AS (

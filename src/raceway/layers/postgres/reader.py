@@ -41,6 +41,7 @@ LOG_NEWS: Final = "raceway_log"
 OUTBOX_NEWS: Final = "raceway_outbox"
 SEQUENCER_NEWS: Final = "raceway_sequencer"
 
+LOST: Final = "A message to %s is lost: the process that had it in its hands has not been heard of for %g s."
 EMPTIED: Final = "the tables of the PostgreSQL layer were emptied"
 
 
@@ -396,7 +397,8 @@ class Reader:
         session = self._live()
         self._tidy_at = self._loop.time() + TIDY_S
         if self._loop.time() >= self._began_at + self._lease_s:  # who is alive has had time to say so
-            await session.run("clean")
+            for (key,) in await session.run("clean"):
+                logger.warning(LOST, self._names.name(key), self._lease_s)
         [(log_rows,)] = await session.run("prune_log", {"kept_s": self._log_kept_s, "rows": TIDY_ROWS})
         [(queue_rows,)] = await session.run("prune_queues", {"rows": TIDY_ROWS})
         if TIDY_ROWS in (log_rows, queue_rows):
