@@ -126,6 +126,14 @@ NAMES = {
     ],
     "raceway.server": ["Config", "Server", "load_application", "run"],
     "raceway.sessions": ["CookieMiddleware", "SessionMiddleware", "SessionMiddlewareStack"],
+    "raceway.signals": [
+        "consumer_finished",
+        "consumer_started",
+        "message_dropped",
+        "presence_joined",
+        "presence_left",
+        "worker_ready",
+    ],
     "raceway.testing": [
         "ApplicationCommunicator",
         "ChannelLayersMixin",
