@@ -65,7 +65,7 @@ async def _is_done(worker: _TestWorker, layer: ChannelLayer) -> bool:
 class _TestWorker(Worker):
     """Keeps the first error, for the test."""
 
-    error: Exception | None = None
+    error: BaseException | None = None
 
-    def failed(self, channel: str, error: Exception) -> None:
+    def failed(self, channel: str, error: BaseException) -> None:
         self.error = self.error or error
