@@ -55,6 +55,13 @@ def test_a_routing_module_without_routes_is_an_error(routing: ModuleType) -> Non
             read()
 
 
+def test_a_routing_module_may_have_what_channel_layers_names(routing: ModuleType) -> None:
+    routing.routing = {"work": note}  # type: ignore[attr-defined]
+    with override_settings(CHANNEL_LAYERS={"default": {"ROUTING": "routing_of_a_test.routing"}}):
+        assert get_websocket_urlpatterns() == []
+        assert get_application().channel_names() == {"work"}
+
+
 def test_channel_routes_are_a_dict(routing: ModuleType) -> None:
     routing.channel_routes = [note]  # type: ignore[attr-defined]
     with pytest.raises(ConfigurationError, match="channel_routes in routing_of_a_test is a dict"):

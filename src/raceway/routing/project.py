@@ -50,19 +50,24 @@ def get_channel_routing() -> Any:
     """The routing of message consumers, as the first generation had it: what ``CHANNEL_LAYERS["default"]["ROUTING"]``
     names, else the ``channel_routing`` of the project's routing module; ``None`` if there is neither.
     """
-    layers: Mapping[str, Mapping[str, Any]] = django_setting("CHANNEL_LAYERS", None) or {}
-    named = layers.get("default", {}).get("ROUTING")
+    named = _routing_of_layers()
     return _routes("channel_routing", None) if named is None else named
 
 
+def _routing_of_layers() -> Any:
+    layers: Mapping[str, Mapping[str, Any]] = django_setting("CHANNEL_LAYERS", None) or {}
+    return layers.get("default", {}).get("ROUTING")
+
+
 def _routes(kind: str, none: Any) -> Any:
-    """One kind of routes of the project's routing module. Raises ``ConfigurationError`` if it has no routes at all."""
+    """One kind of routes of the project's routing module. Raises ``ConfigurationError`` if there are no routes at all."""
     module = routing_module()
-    if module is not None and not any(hasattr(module, one) for one in ROUTES):
-        raise ConfigurationError(
-            f"{module.__name__} has no websocket_urlpatterns: a list of path(..., SomeConsumer.as_asgi())."
-        )
-    return getattr(module, kind, none)
+    if module is None or any(hasattr(module, one) for one in ROUTES) or _routing_of_layers() is not None:
+        return getattr(module, kind, none)
+    raise ConfigurationError(
+        f"{module.__name__} has no websocket_urlpatterns (a list of path(..., SomeConsumer.as_asgi())), no "
+        "channel_routes, and no channel_routing."
+    )
 
 
 def routing_module() -> ModuleType | None:
