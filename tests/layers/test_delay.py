@@ -142,9 +142,9 @@ async def test_channel_sends_later_and_takes_back() -> None:
         assert (await layer.global_statistics())["messages_pending"] == 0
 
 
-@pytest.mark.parametrize("delay", [-1, math.inf, math.nan, "1", True])
+@pytest.mark.parametrize("delay", [-1, 1.1e9, math.inf, math.nan, "1", True])
 def test_a_delay_is_a_number_of_seconds(delay: object) -> None:
-    with pytest.raises(ValueError, match="delay is a number of seconds, 0 or more"):
+    with pytest.raises(ValueError, match=r"delay is a number of seconds from 0 to 1e\+09"):
         Channel("work").send({}, delay=delay)  # type: ignore[arg-type]
 
 

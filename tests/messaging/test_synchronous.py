@@ -216,6 +216,26 @@ def test_a_full_channel_closes_a_socket_that_goes_on_talking(plain: SynchronousL
         assert [message and message["text"] for message in kept] == ["0", "1"]
 
 
+def test_what_is_larger_than_the_layer_carries_is_the_clients_fault(
+    plain: SynchronousLayer, caplog: pytest.LogCaptureFixture
+) -> None:
+    channel_layers.set("default", MemoryLayer(max_message_bytes=2000))
+    large = "x" * 2001
+    with serving(LayerApplication()) as served:
+        assert ask(served, method="POST", body=large.encode()).status == 413
+        with pytest.raises(InvalidStatus):
+            served.socket(additional_headers={"x-large": large})
+        accepting = threading.Thread(target=accept_next, args=(plain,))
+        accepting.start()
+        with served.socket() as socket:
+            accepting.join(DEADLINE_S)
+            socket.send(large)
+            with pytest.raises(ConnectionClosed):
+                socket.recv(DEADLINE_S)
+            assert socket.close_code == 1009
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 def accept_next(plain: SynchronousLayer) -> None:
     _, message = plain.receive_many(["websocket.connect"], block=True)
     assert message is not None

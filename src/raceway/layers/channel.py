@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from raceway.database import after_commit
 from raceway.layers.configured import channel_layers
 from raceway.layers.front import ChannelLayer, require_no_loop
 from raceway.layers.spec import as_client_message, require_channel_name
 from raceway.registry import Message
+
+LONGEST_DELAY_S: Final = 1e9
+"""Some 31 years: what every layer's clock can count."""
 
 
 class Channel:
@@ -31,7 +33,7 @@ class Channel:
 
         To a client's channel ``{"text": ...}``, ``{"bytes": ...}`` and ``{"close": ...}`` go as they are. Raises
         ``ChannelFull``, ``MessageTooLarge``, ``LayerUnavailable``, ``TypeError`` for what no layer carries, and
-        ``ValueError`` for a delay below 0.
+        ``ValueError`` for a delay below 0, or of more than 1e9 seconds.
         """
         layer = channel_layers[self.alias]
         prepared, token = self._prepare(layer, message), token_for(delay)
@@ -82,6 +84,6 @@ class Channel:
 
 def token_for(delay: float) -> str | None:
     """A name for a message that waits ``delay`` seconds; ``None`` if it does not. Raises ``ValueError``."""
-    if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay < math.inf:
-        raise ValueError(f"delay is a number of seconds, 0 or more, not {delay!r}.")
+    if isinstance(delay, bool) or not isinstance(delay, int | float) or not 0 <= delay <= LONGEST_DELAY_S:
+        raise ValueError(f"delay is a number of seconds from 0 to {LONGEST_DELAY_S:g}, not {delay!r}.")
     return secrets.token_hex(8) if delay else None

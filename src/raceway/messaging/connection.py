@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final, TypeAlias
 
-from raceway.close_codes import NO_CODE, OVERLOADED
+from raceway.close_codes import MESSAGE_TOO_BIG, NO_CODE, OVERLOADED
 from raceway.consumers.handlers import Handlers
 from raceway.consumers.http import HttpConsumer
 from raceway.consumers.replies import websocket_events
@@ -20,7 +20,7 @@ from raceway.consumers.runtime import Runtime
 from raceway.consumers.websocket import WebsocketConnection
 from raceway.consumers.websocket_runtime import WebsocketRuntime
 from raceway.done import DONE
-from raceway.errors import ChannelFull, ClientDisconnected, InvalidMessage, LayerUnavailable
+from raceway.errors import ChannelFull, ClientDisconnected, InvalidMessage, LayerUnavailable, MessageTooLarge
 from raceway.layers import decode_event
 from raceway.layers.spec import client_message
 from raceway.messaging.contents import handshake_content, path_in, request_content
@@ -37,7 +37,7 @@ logger = logging.getLogger("raceway.messaging")
 Consume: TypeAlias = Callable[[str, dict[str, Any], Guard], Awaitable[None]]
 """Have a message consumed: its channel, its content, and what is to be around a call in a thread.
 
-Raises ``ChannelFull`` or ``LayerUnavailable`` if nobody can take it now.
+Raises ``ChannelFull`` or ``LayerUnavailable`` if nobody can take it now, ``MessageTooLarge`` if nobody ever can.
 """
 
 ANSWER_S: Final = 120.0
@@ -164,6 +164,10 @@ class MessageSocket(WebsocketConnection):
                 if not self._runtime.is_accepted:
                     self.accept()  # for browsers are not told why a handshake was refused
                 self.close(OVERLOADED, "overloaded")
+        except MessageTooLarge as error:
+            logger.info("%s is lost: %s", channel, error)
+            if not self.closed:
+                self.close(MESSAGE_TOO_BIG)
 
     def _refuse_late(self) -> None:
         if not self._runtime.is_accepted and not self.closed:
@@ -226,6 +230,9 @@ class MessageRequest(HttpConsumer):
         except OVERTAXED as error:
             logger.warning("%s is refused: %s", HTTP_REQUEST, error)
             self._runtime.give_up(503, "Service Unavailable")
+        except MessageTooLarge as error:
+            logger.info("%s is refused: %s", HTTP_REQUEST, error)
+            self._runtime.give_up(413, "Content Too Large")
         if not self.closed:
             loop = asyncio.get_running_loop()
             self._answer = loop.call_later(ANSWER_S, self._runtime.give_up, 503, "Service Unavailable")
