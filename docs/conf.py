@@ -34,7 +34,7 @@ html_copy_source = False
 html_show_copyright = False
 
 
-SECTION = re.compile(r"^## (?P<caption>.+)$|\]\((?P<page>[\w/-]+)\.md\)", re.MULTILINE)
+SECTION = re.compile(r"^## (?P<caption>.+)$|\]\((?P<page>[\w./-]+)\.md\)", re.MULTILINE)
 
 
 def add_contents(app, docname, source):
