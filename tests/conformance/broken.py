@@ -204,11 +204,13 @@ class LeavesNobodyElsewhere(Joined):
 
 
 class ForgetsNamedMembers(Joined):
-    def _send_to_named(self, *args: Any) -> None:
-        pass
+    class Carrier(HubCarrier):
+        def publish(self, group: str, frame: bytes) -> asyncio.Future[list[str]]:
+            super().publish(group, frame)
+            return self.begin(list)
 
-    def publish_from_thread(self, group: str, message: Any, *args: Any) -> None:
-        self._thread_carrier.publish(group, self._published(group, message, None, "close"))
+    def make_carrier(self, loop: asyncio.AbstractEventLoop, ears: Any) -> HubCarrier:
+        return self.Carrier(self.hub, loop, ears)
 
 
 class LeavesNobodyOut(Joined):
