@@ -60,7 +60,7 @@ def _routing_of_layers() -> Any:
 
 
 def _routes(kind: str, none: Any) -> Any:
-    """One kind of routes of the project's routing module. Raises ``ConfigurationError`` if there are no routes at all."""
+    """One kind of routes of the project's routing module. Raises ``ConfigurationError`` if there are none at all."""
     module = routing_module()
     if module is None or any(hasattr(module, one) for one in ROUTES) or _routing_of_layers() is not None:
         return getattr(module, kind, none)
