@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from typing import Protocol
+from typing import Final, Protocol
 
+from raceway.backoff import Backoff
 from raceway.layers import decode_event
 from raceway.layers.front import ChannelLayer, Work
 from raceway.threads import enter_threads
 from raceway.types import ASGIApplication, Event, Scope
-from raceway.workers.outage import Backoff
 
 logger = logging.getLogger("raceway.workers")
+
+FIRST_RETRY_S: Final = 0.1
+LONGEST_RETRY_S: Final = 5.0
+"""Between these, about, what has failed is tried again."""
 
 
 class Watch(Protocol):
@@ -43,7 +47,7 @@ class Slot:
         self._returned: Work | None = None
         """What was taken for an application that ended in this very moment; the next one has it first."""
         self._is_draining = False
-        self._backoff = Backoff()
+        self._backoff = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S)
 
     @property
     def is_idle(self) -> bool:
@@ -129,7 +133,7 @@ class Slot:
 
     async def _take_patiently(self) -> Work:
         """The next message; as long as the layer cannot be reached, it is tried again."""
-        backoff = Backoff()
+        backoff = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S)
         while True:
             try:
                 work = await self._layer.take_work(self.channel)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 from typing import Final, Protocol
 
+from raceway.backoff import Backoff
 from raceway.errors import LayerUnavailable
 from raceway.layers.redis.connection import Connection, Reply, connect, pack
 from raceway.layers.redis.hosts import Server
@@ -38,22 +38,6 @@ PLAYS_S: Final = 5.0
 """Sentinel or the Cluster is asked so often whether a server still plays its part."""
 
 PING: Final = pack("PING")
-
-
-class Backoff:
-    """How long to wait before the next attempt; ``chance`` gives numbers from 0 to 1."""
-
-    def __init__(self, chance: Callable[[], float]) -> None:
-        self._chance = chance
-        self._failures = 0
-
-    def failed(self) -> float:
-        self._failures += 1
-        longest = min(LONGEST_RETRY_S, FIRST_RETRY_S * float(2 ** min(self._failures - 1, 10)))
-        return longest * (0.5 + self._chance() / 2)
-
-    def succeeded(self) -> None:
-        self._failures = 0
 
 
 class Verdict(Enum):
@@ -94,7 +78,7 @@ class Kept(ABC):
         self.loop = loop
         self.connection: Connection | None = None
         self._routes = routes
-        self._backoff = Backoff(random.random)
+        self._backoff = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S)
         self._task: asyncio.Task[None] | None = None
         self._ended: asyncio.Future[None] | None = None
         self._patience: asyncio.TimerHandle | None = None
@@ -176,14 +160,14 @@ class Kept(ABC):
                 except Exception as error:  # credentials may come from anybody's code
                     self._problem = str(error)
                     self._routes.look(self.place.shard)
-                    await asyncio.sleep(self._backoff.failed())
+                    await asyncio.sleep(self._backoff.failed(random.random()))
                     continue
                 since = self.loop.time()
                 await self._use(connection)
                 if self.loop.time() - since >= LOOK_S:
                     self._backoff.succeeded()
                 else:  # whoever ends connections at once is not asked for others as fast as that goes
-                    await asyncio.sleep(self._backoff.failed())
+                    await asyncio.sleep(self._backoff.failed(random.random()))
         except asyncio.CancelledError:
             if self.connection is not None:
                 self.roomy()  # what is said in the last pass of a loop is said
