@@ -171,6 +171,18 @@ def test_udp_clients_and_websockets_in_one_group(tmp_path: Path, clients: Callab
         assert leela.hear() == b"ONLY ME", "who has left hears the group still"
 
 
+def test_what_is_no_line_harms_nobody(tmp_path: Path, clients: Callable[[int], Datagrams]) -> None:
+    with lines(tmp_path) as (_, udp):
+        fry = clients(udp)
+        fry.say(b"/join")
+        assert fry.hear() == b"welcome"
+        fry.say(b"/whisper \xff\xfe hm")
+        assert fry.hear() == b"\xff\xfe HM"
+        fry.say(b"\xff" * 60_000)  # longer than a datagram, once it is text
+        fry.say(b"\xff")
+        assert fry.hear() == "\ufffd".encode()
+
+
 def test_the_udp_server_is_about_forty_lines() -> None:
     text = (ROOT / "examples/udp/lines/server.py").read_text()
     assert sum(1 for line in text.splitlines() if line.strip()) <= 55

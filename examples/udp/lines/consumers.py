@@ -19,7 +19,7 @@ def udp_join(message):
 
 def udp_whisper(message, line):
     """Only the sender hears it."""
-    message.reply_channel.send({"data": line.upper().encode()})
+    message.reply_channel.send({"data": line.upper().encode(errors="surrogateescape")})
 
 
 def udp_line(message):

@@ -18,15 +18,23 @@ class Lines(asyncio.DatagramProtocol):
     def __init__(self):
         self.replies = f"udp.send.{secrets.token_hex(6)}!"  # and behind it, where the client is
         self.datagrams = asyncio.Queue(WAITING)
+        self.lost_count = 0
 
     def connection_made(self, transport):
         self.transport = transport
 
     def datagram_received(self, data, client):
         if self.datagrams.full():
-            logger.warning("A datagram from %s is lost: %d wait already.", client, WAITING)
+            self.lose(f"{WAITING} wait already.")
         else:
             self.datagrams.put_nowait((data, client))
+
+    def lose(self, reason):
+        self.lost_count += 1
+        if self.lost_count.bit_count() == 1:  # of a flood the log hears at 1, 2, 4, 8 ...
+            logger.warning("%d datagrams are lost, the last: %s", self.lost_count, reason)
+
+    error_received = lose  # one was too long to be sent
 
     async def hear(self):
         server = list(self.transport.get_extra_info("sockname"))
@@ -37,7 +45,7 @@ class Lines(asyncio.DatagramProtocol):
             try:
                 await Channel("udp.receive").asend(message)
             except (ChannelFull, LayerUnavailable) as error:
-                logger.warning("A datagram from %s:%d is lost: %s", host, port, error)
+                self.lose(error)
 
     async def answer(self):
         while True:
@@ -57,6 +65,4 @@ async def serve(host, port):
     loop = asyncio.get_running_loop()
     transport, lines = await loop.create_datagram_endpoint(Lines, (host, port))
     logger.info("Serving lines on udp://%s:%d", *transport.get_extra_info("sockname"))
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(lines.hear())
-        tasks.create_task(lines.answer())
+    await asyncio.gather(lines.hear(), lines.answer())
