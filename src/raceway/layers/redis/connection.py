@@ -79,7 +79,7 @@ def require_welcome(server: Server, replies: Iterable[Reply]) -> None:
     """Raise the first ``Refusal`` among the answers to ``introduction``."""
     for reply in replies:
         if isinstance(reply, Refusal):
-            raise Refusal(f"{server}: {reply}")
+            raise Refusal(f"{server}: {reply}".rstrip("."))
 
 
 def tls_of(server: Server) -> ssl.SSLContext | None:
@@ -412,6 +412,24 @@ async def _connected(family: int, address: Any) -> socket.socket:
 # In a thread without one
 
 
+def _dial(server: Server, timeout_s: float) -> socket.socket:
+    """A socket that is connected, with TLS if the server has it. Raises ``OSError``."""
+    if server.path is not None:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    else:
+        connection = socket.create_connection((server.host, server.port), timeout_s)
+    try:
+        connection.settimeout(timeout_s)
+        if server.path is not None:
+            connection.connect(server.path)
+        set_options(connection, server)
+        context = tls_of(server)
+        return connection if context is None else context.wrap_socket(connection, server_hostname=server.host)
+    except BaseException:
+        connection.close()
+        raise
+
+
 class ThreadConnection:
     """A connection on which one thread at a time asks and waits. Raises ``OSError`` for whatever goes wrong."""
 
@@ -419,18 +437,12 @@ class ThreadConnection:
         self.server = server
         self.made_at = time.monotonic()
         timeout = connect_s(server)
-        if server.path is not None:
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        else:
-            self._socket = socket.create_connection((server.host, server.port), timeout)
         self._reader = new_reader()
         try:
-            self._socket.settimeout(timeout)
-            if server.path is not None:
-                self._socket.connect(server.path)
-            set_options(self._socket, server)
-            if (context := tls_of(server)) is not None:
-                self._socket = context.wrap_socket(self._socket, server_hostname=server.host)
+            self._socket = _dial(server, timeout)
+        except OSError as error:
+            raise OSError(f"{server}: {error}") from None
+        try:
             commands = [*introduction(server), *also]
             require_welcome(server, self.ask(commands, timeout))
         except BaseException:
