@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from raceway.auth import AuthMiddlewareStack, close_sockets_of_session
 from raceway.errors import ConfigurationError, DenyConnection
-from raceway.messaging import MessageApplication, sessions
+from raceway.messaging import MessageApplication, WebsocketConsumer, sessions
 from raceway.messaging.message import Message
 from raceway.messaging.security import BaseOriginValidator, allowed_hosts_only
 from raceway.messaging.sessions import (
@@ -389,6 +389,12 @@ def test_pages_of_other_hosts_are_refused(kind: Any, origins: list[bytes]) -> No
         run(consumer, message(CONNECT, headers=headers))
     assert run(consumer, message(RECEIVE, text="hello")) == "in"
     assert run(consumer, message(CONNECT, headers=[[b"origin", b"https://example.com"]])) == "in"
+
+
+@pytest.mark.parametrize("decorator", [allowed_hosts_only, channel_session])
+def test_a_class_is_decorated_by_its_methods(decorator: Any) -> None:
+    with pytest.raises(TypeError, match="WebsocketConsumer is a class: decorate its methods"):
+        decorator(WebsocketConsumer)
 
 
 def test_a_rule_of_ones_own_for_origins() -> None:

@@ -12,7 +12,7 @@ from asgiref.sync import markcoroutinefunction
 from raceway.errors import DenyConnection
 from raceway.messaging.message import Message
 from raceway.messaging.routing import CONNECT
-from raceway.messaging.sessions import message_in
+from raceway.messaging.sessions import message_in, require_function
 from raceway.origin import allowed_hosts, is_allowed
 from raceway.threads import is_coroutine_callable
 
@@ -26,6 +26,7 @@ class BaseOriginValidator:
     """
 
     def __init__(self, consumer: Callable[..., Any]) -> None:
+        require_function(consumer)
         update_wrapper(self, consumer)
         self.consumer = consumer
         if is_coroutine_callable(consumer):

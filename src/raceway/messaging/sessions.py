@@ -67,6 +67,8 @@ def _decorator(attach: Attach) -> Callable[[C], C]:
     """What has ``attach(message)`` around each call of a consumer."""
 
     def decorate(consumer: C) -> C:
+        require_function(consumer)
+
         @wraps(consumer)
         def call(*args: Any, **kwargs: Any) -> Any:
             with attach(message_in(args)):
@@ -84,6 +86,15 @@ def _decorator(attach: Attach) -> Callable[[C], C]:
         return cast(C, acall if is_coroutine_callable(consumer) else call)
 
     return decorate
+
+
+def require_function(consumer: object) -> None:
+    """Raise ``TypeError`` for a class of consumers: one would be made, and its methods never called."""
+    if isinstance(consumer, type) and hasattr(consumer, "dispatch"):
+        raise TypeError(
+            f"{consumer.__qualname__} is a class: decorate its methods, or set its attributes channel_session, "
+            "channel_session_user, http_user or http_user_and_session."
+        )
 
 
 def message_in(args: tuple[Any, ...]) -> Message:
