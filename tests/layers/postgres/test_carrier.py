@@ -336,3 +336,36 @@ async def test_a_carrier_whose_loop_ends_leaves_nothing_behind(database: Databas
 
         await asyncio.to_thread(asyncio.run, listen_and_go())
         assert await one.carrier.cast("a", b"") == 1
+
+
+async def test_what_nobody_will_hear_is_swept_away(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that only sends, where there is no other, fills no table."""
+    monkeypatch.setattr("raceway.layers.postgres.writer.SWEEP_S", 0)
+    empty = Database(database.server)
+    async with listening(empty) as one:
+        for _ in range(3):
+            assert await one.carrier.cast("g:x", b"frame") == 0
+    assert empty.run("SELECT count(*) FROM raceway_postgres_outbox") == [(0,)]
+
+
+async def test_what_waits_for_the_connection_is_bounded(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raceway.layers.postgres.writer.WAITING_BYTES", 1000)
+    async with listening(database) as one:
+        casts = [one.carrier.cast("g:x", b"x" * 400) for _ in range(3)]
+        with pytest.raises(LayerUnavailable, match="2 commands with 800 bytes wait for it"):
+            await casts[2]
+        assert await asyncio.gather(*casts[:2]) == [0, 0]
+        assert await one.carrier.cast("g:x", b"x" * 1000) == 0
+
+
+async def test_a_connection_that_has_ended_is_noticed_before_anything_is_written(database: Database) -> None:
+    async with listening(database) as one:
+        await one.carrier.cast("g:x", b"frame")
+        session = one.carrier._writer._session
+        assert session is not None
+        database.run("SELECT pg_terminate_backend(%s, 5000)", session.connection.info.backend_pid)
+        assert await one.carrier.cast("g:x", b"frame") == 0

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from raceway.errors import ChannelFull, LayerUnavailable
-from raceway.layers.postgres.commands import Wake
+from raceway.layers.postgres.commands import Command, Named, Wake
 from raceway.layers.postgres.connecting import Place
 from raceway.layers.postgres.limits import WAKE_EVERY_S
-from raceway.layers.postgres.threads import PostgresThreadCarrier
+from raceway.layers.postgres.threads import Call, PostgresThreadCarrier
 from tests.servers.postgres import Database
 
 from .ears import listening, until
@@ -78,11 +78,13 @@ async def test_a_thread_gathers_the_answers_of_all_who_hear_it(
 async def test_a_connection_that_was_cut_is_made_again(
     database: Database, threads: PostgresThreadCarrier
 ) -> None:
+    """Before anything is written to it."""
     assert threads.cast("g:x", b"") == 0
-    assert database.kill_sessions("threads") == 1
-    with pytest.raises(LayerUnavailable):
-        threads.cast("g:x", b"")
+    assert threads._connection is not None
+    pid = threads._connection.info.backend_pid
+    assert database.run("SELECT pg_terminate_backend(%s, 5000)", pid) == [(True,)]
     assert threads.cast("g:x", b"") == 0
+    assert threads._connection.info.backend_pid != pid
 
 
 async def test_a_server_that_does_not_answer_is_not_waited_for_without_end(
@@ -129,3 +131,28 @@ async def test_one_thread_that_fails_does_not_fail_the_others(threads: PostgresT
 
     with ThreadPoolExecutor(4) as pool:
         assert sorted(pool.map(put, range(4))) == ["full", "full", "full", "put"]
+
+
+async def test_threads_may_add_commands_while_one_takes_them(threads: PostgresThreadCarrier) -> None:
+    class Interrupted(Call):
+        """Another thread has its turn when this is looked at."""
+
+        @property
+        def command(self) -> Command:  # type: ignore[override]
+            threads._waiting.append(Call(Named("late")))
+            return Named("interrupted")
+
+        @command.setter
+        def command(self, command: Command) -> None: ...
+
+    threads._waiting.append(Interrupted(Named("interrupted")))
+    assert threads.named("group") == []
+
+
+async def test_what_a_thread_has_given_up_is_not_done_later(
+    threads: PostgresThreadCarrier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raceway.layers.postgres.threads.COMMAND_S", 0.05)
+    with threads._lock, pytest.raises(LayerUnavailable, match="too slow"):
+        await asyncio.to_thread(threads.put, "given-up", b"1", 10, 60)
+    threads.put("given-up", b"2", 1, 60)

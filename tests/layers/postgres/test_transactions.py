@@ -13,7 +13,7 @@ import pytest
 from django.db import connections, transaction
 from django.test import TestCase
 
-from raceway.errors import ChannelFull
+from raceway.errors import ChannelFull, LayerUnavailable
 from raceway.layers import Channel, Group, channel_layers, decode_event
 from raceway.layers.postgres import PostgresLayer
 from tests.servers.postgres import Database, new_prefix
@@ -240,3 +240,19 @@ async def test_each_thread_keeps_its_order_over_many_transactions(database: Data
     await until(lambda: len(member.heard) == 240, "what was committed is not heard")
     for sender in range(4):
         assert [n for who, n in member.heard if who == sender] == list(range(60))
+
+
+async def test_who_has_not_migrated_is_told_to(database: Database) -> None:
+    empty = Database(database.server)
+    layer = PostgresLayer(using=empty.alias)
+
+    def send() -> None:
+        with transaction.atomic(using=empty.alias):
+            writer = layer.in_transaction()
+            assert writer is not None
+            with pytest.raises(LayerUnavailable, match=r"run manage\.py migrate"):
+                writer.publish_from_thread("g", layer.prepare({"type": "a"}))
+
+    empty.run("DROP TABLE raceway_postgres_outbox")
+    await in_thread(send)
+    await layer.aclose()

@@ -25,9 +25,10 @@ from raceway.layers.redis.requests import (
     Request,
     Requests,
     loading,
+    refused,
     script,
 )
-from raceway.layers.redis.topology import SLOTS, Topology, slot_of
+from raceway.layers.redis.topology import SLOTS, Refusal, Topology, slot_of
 
 CLUSTER = [{"cluster": [("localhost", 7000)]}]
 KEY = re.compile(rb"\{([^}]*)\}")
@@ -180,3 +181,8 @@ def test_a_key_says_whose_it_is() -> None:
 
 def test_there_are_as_many_slots_as_the_specification_says() -> None:
     assert slot_of("123456789") == 0x31C3 % SLOTS
+
+
+def test_a_node_of_a_cluster_that_is_taken_for_a_server_is_named_so() -> None:
+    assert '[{"cluster": [...]}]' in str(refused(Refusal("MOVED 866 127.0.0.1:7001")))
+    assert str(refused(Refusal("OOM not allowed."))) == "Redis refuses: OOM not allowed."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -86,11 +87,15 @@ def as_unavailable() -> Iterator[None]:
     try:
         yield
     except psycopg.errors.UndefinedTable as error:
-        raise LayerUnavailable(
-            f"The tables of the PostgreSQL layer are missing ({said(error)}): run manage.py migrate."
-        ) from error
+        raise tables_are_missing(error) from error
     except psycopg.Error as error:
         raise LayerUnavailable(f"PostgreSQL: {said(error)}") from error
+
+
+def tables_are_missing(error: psycopg.errors.UndefinedTable) -> LayerUnavailable:
+    return LayerUnavailable(
+        f"The tables of the PostgreSQL layer are missing ({said(error)}): run manage.py migrate."
+    )
 
 
 def said(error: psycopg.Error) -> str:
@@ -137,6 +142,18 @@ class Session:
     def drop(self) -> None:
         """Close it at once."""
         self.connection.pgconn.finish()
+
+
+def has_ended(connection: psycopg.AsyncConnection[Any] | psycopg.Connection[Any]) -> bool:
+    """Whether the server has ended an idle connection: what is written to one like that is lost for nothing."""
+    poll = select.poll()
+    try:
+        poll.register(connection.pgconn.socket, select.POLLIN)
+        while poll.poll(0):
+            connection.pgconn.consume_input()
+    except (psycopg.Error, OSError):
+        return True
+    return connection.closed
 
 
 _of_the_parent: list[Any] = []

@@ -7,7 +7,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from django.apps import apps
-from django.db import connections
+from django.db import ProgrammingError, connections
+from psycopg.errors import UndefinedTable
 
 from raceway.database import is_in_transaction
 from raceway.errors import ChannelFull, ConfigurationError
@@ -17,7 +18,7 @@ from raceway.layers.distributed.frames import Deliver, Publish, encode
 from raceway.layers.front import positive
 from raceway.layers.postgres.carrier import PostgresCarrier
 from raceway.layers.postgres.commands import Names, Wake
-from raceway.layers.postgres.connecting import Place
+from raceway.layers.postgres.connecting import Place, tables_are_missing
 from raceway.layers.postgres.limits import LEASE_S, WAKE_EVERY_S
 from raceway.layers.postgres.queries import QUERIES
 from raceway.layers.postgres.threads import PostgresThreadCarrier
@@ -147,6 +148,11 @@ class InTransaction:
 
     def _run(self, query: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
         with self._connection.cursor() as cursor:
-            cursor.execute(QUERIES[query].decode(), parameters)
+            try:
+                cursor.execute(QUERIES[query].decode(), parameters)
+            except ProgrammingError as error:
+                if isinstance(error.__cause__, UndefinedTable):
+                    raise tables_are_missing(error.__cause__) from error
+                raise
             rows: list[tuple[Any, ...]] = cursor.fetchall()
         return rows

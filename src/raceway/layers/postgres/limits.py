@@ -51,6 +51,9 @@ WRITE_BYTES: Final = 8 * 1024 * 1024
 WAITING_COMMANDS: Final = 20_000
 """Commands that may wait for the connection; more are refused."""
 
+WAITING_BYTES: Final = 64 * 1024 * 1024
+"""What the messages of these may have altogether."""
+
 CONNECT_S: Final = 5
 """How long a connection may take to come about."""
 
@@ -67,7 +70,7 @@ FIND_S: Final = 0.5
 """So long a thread waits for a process that does not hear yet what is for it."""
 
 SWEEP_S: Final = 30.0
-"""So often threads look whether there is anybody to hear what they send."""
+"""So often whoever sends looks whether there is anybody to hear it."""
 
 SEQUENCER_LOCK: Final = 0x7261_6365_7761_7901
 """The key of the advisory lock: "raceway" and a number."""

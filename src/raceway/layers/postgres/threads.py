@@ -9,7 +9,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import psycopg
@@ -29,7 +29,7 @@ from raceway.layers.postgres.commands import (
     Wake,
     next_batch,
 )
-from raceway.layers.postgres.connecting import Place, Rows, as_unavailable, forsake
+from raceway.layers.postgres.connecting import Place, Rows, as_unavailable, forsake, has_ended
 from raceway.layers.postgres.limits import ANSWER_POLL_S, COMMAND_S, FIND_S, SWEEP_S
 from raceway.layers.postgres.queries import QUERIES
 
@@ -128,9 +128,14 @@ class PostgresThreadCarrier(ThreadCarrier):
     def _do(self, command: Command) -> Any:
         call = Call(command)
         self._waiting.append(call)
-        with self._held_connection():
-            while not call.is_done:
-                self._do_next()
+        try:
+            with self._held_connection():
+                while not call.is_done:
+                    self._do_next()
+        except LayerUnavailable:
+            with suppress(ValueError):  # it has just been done, or is under way
+                self._waiting.remove(call)
+            raise
         if isinstance(call.result, BaseException):
             raise call.result
         return call.result
@@ -146,7 +151,7 @@ class PostgresThreadCarrier(ThreadCarrier):
 
     def _do_next(self) -> None:
         """Do what goes together at the front; who holds the connection does it for all."""
-        commands = deque(call.command for call in self._waiting)
+        commands = deque(call.command for call in self._waiting.copy())  # other threads add to it meanwhile
         batch = next_batch(commands)
         calls = [self._waiting.popleft() for _ in batch]
         kind = type(batch[0])
@@ -189,7 +194,9 @@ class PostgresThreadCarrier(ThreadCarrier):
                 raise
 
     def _connected(self) -> psycopg.Connection[Any]:
-        if self._connection is None or self._connection.closed:
+        if self._connection is not None and has_ended(self._connection):
+            self._end()
+        if self._connection is None:
             self._connection = Impatient.connect(**self._place.parameters("threads"))
             self._end_connection = weakref.finalize(self, self._connection.close)
         return self._connection

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from raceway.errors import LayerUnavailable
 from raceway.layers.postgres.commands import Command, Names, Pop, next_batch
-from raceway.layers.postgres.connecting import Place, Session, forsake
-from raceway.layers.postgres.limits import WAITING_COMMANDS
+from raceway.layers.postgres.connecting import Place, Session, forsake, has_ended
+from raceway.layers.postgres.limits import SWEEP_S, WAITING_BYTES, WAITING_COMMANDS
 
 logger = logging.getLogger("raceway.layers")
 
@@ -40,6 +40,9 @@ class Writer:
         self._wake = wake
         self._waiting: deque[Command] = deque()
         self._futures: deque[asyncio.Future[Any]] = deque()
+        self._bytes = 0
+        """What the messages of these have."""
+        self._sweep_at = loop.time() + SWEEP_S
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._session: Session | None = None
@@ -53,11 +56,14 @@ class Writer:
             future.cancel()
         elif self._is_closed:
             future.set_exception(LayerUnavailable("The PostgreSQL layer is closed."))
-        elif len(self._waiting) >= WAITING_COMMANDS:
+        elif len(self._waiting) >= WAITING_COMMANDS or self._bytes + command.size > WAITING_BYTES:
             future.set_exception(
-                LayerUnavailable(f"PostgreSQL is too slow: {len(self._waiting)} commands wait for it.")
+                LayerUnavailable(
+                    f"PostgreSQL is too slow: {len(self._waiting)} commands with {self._bytes} bytes wait for it."
+                )
             )
         else:
+            self._bytes += command.size
             self._waiting.append(command)
             self._futures.append(future)
             self._news.set()
@@ -107,6 +113,7 @@ class Writer:
             self._fail(error)
             return
         batch = next_batch(self._waiting)
+        self._bytes -= sum(command.size for command in batch)
         futures = [self._futures.popleft() for _ in batch]
         kind = type(batch[0])
         try:
@@ -125,17 +132,21 @@ class Writer:
             raise
         for future, result in zip(futures, results, strict=True):
             settle(future, result)
-        if kind.wakes and self._wake() and not session.is_lost:
+        if kind.wakes and not session.is_lost:
             await self._wake_sequencer(session)
 
     async def _wake_sequencer(self, session: Session) -> None:
         try:
-            await session.run("wake")
+            if self._wake():
+                await session.run("wake")
+            if self._loop.time() >= self._sweep_at:
+                self._sweep_at = self._loop.time() + SWEEP_S
+                await session.run("sweep")
         except LayerUnavailable as error:  # it polls, too
             logger.debug("The sequencer could not be woken: %s", error)
 
     async def _connected(self) -> Session:
-        if self._session is not None and self._session.is_lost:
+        if self._session is not None and has_ended(self._session.connection):
             self._session.drop()
             self._session = None
         if self._session is None:
@@ -145,6 +156,7 @@ class Writer:
     def _fail(self, error: LayerUnavailable) -> None:
         """End all that waits with ``error``."""
         self._waiting.clear()
+        self._bytes = 0
         while self._futures:
             settle(self._futures.popleft(), error)
 

@@ -284,7 +284,9 @@ def glob_of(text: str) -> str:
 
 
 def refused(refusal: Refusal) -> LayerUnavailable:
-    return LayerUnavailable(f"Redis refuses: {refusal}")
+    is_misplaced = str(refusal).startswith("MOVED ")
+    hint = ' (it is a node of a Cluster: hosts is to be [{"cluster": [...]}])' if is_misplaced else ""
+    return LayerUnavailable(f"Redis refuses: {refusal}{hint}")
 
 
 def accepted(replies: list[Reply]) -> Any:
