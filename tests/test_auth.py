@@ -27,10 +27,11 @@ from raceway.errors import LayerUnavailable
 from raceway.layers.memory import MemoryLayer
 from raceway.testing import HttpCommunicator
 from raceway.threads import LentThread
-from tests.consumers.driver import Socket, until
+from tests.consumers.driver import Socket
 from tests.project.consumers import Quiet
 from tests.project.database import AnonymousUser, User, in_thread, make_user
 from tests.routing.calls import call, note
+from tests.waiting import until
 
 LOGGED_OUT = {"type": "websocket.close", "code": 4401, "reason": "logged out"}
 

@@ -6,7 +6,6 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -17,6 +16,7 @@ from django.test import override_settings
 import tests.project  # noqa: F401  Django's settings
 from raceway.database import close_old_connections
 from raceway.threads import LentThread, enter_threads, leave_threads, run_lent, shared_pool
+from tests.waiting import eventually
 
 
 def test_a_lent_thread_runs_one_call_at_a_time() -> None:
@@ -96,7 +96,7 @@ def test_calls_that_follow_closely_keep_their_thread_and_its_database_connection
     with override_settings(RACEWAY={"SYNC_THREADS": 2}):
         thread = LentThread()
         first = thread.submit(who).result(5)
-        wait_for(lambda: shared_pool().resting)
+        eventually(lambda: shared_pool().resting)
         assert thread.submit(who).result(5) == first
         assert closings.threads.empty()
 
@@ -108,14 +108,14 @@ def test_a_thread_at_rest_goes_to_the_next_borrower_with_its_database_connection
     closings = Closings(monkeypatch)
     with override_settings(RACEWAY={"SYNC_THREADS": 2}):
         first = LentThread().submit(who).result(5)
-        wait_for(lambda: shared_pool().resting)
+        eventually(lambda: shared_pool().resting)
         assert LentThread().submit(who).result(5) == first
         assert closings.threads.empty()
-        wait_for(lambda: shared_pool().resting)
+        eventually(lambda: shared_pool().resting)
         monkeypatch.setattr("raceway.threads.REST_S", 0.0)
         assert LentThread().submit(who).result(5) == first
         assert closings.next() == first
-        wait_for(lambda: not shared_pool().resting)
+        eventually(lambda: not shared_pool().resting)
         assert LentThread().submit(int, "7").result(5) == 7
 
 
@@ -127,13 +127,6 @@ def test_who_waits_for_a_thread_gets_its_database_connections_too(monkeypatch: p
         go_on.set()
         assert first.result(5) == second.result(5) == closings.next()
         assert closings.threads.empty()  # it was closed once, after both
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come in time"
-        threading.Event().wait(0.001)
 
 
 def test_a_thread_is_given_back_when_no_call_follows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,15 +133,6 @@ class Socket:
         await self.end()
 
 
-async def until(condition: Callable[[], object]) -> None:
-    """Let the loop turn until ``condition`` holds."""
-
-    deadline = asyncio.get_running_loop().time() + WAIT_S
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline, "it did not come in time"
-        await asyncio.sleep(0)
-
-
 async def settle() -> None:
     """Let everything happen that needs no more than the loop's turning."""
     for _ in range(20):

@@ -14,7 +14,8 @@ from raceway.consumers.functions import is_function_consumer
 from raceway.errors import ClientDisconnected, DenyConnection, InvalidChannelLayerError
 from raceway.layers.memory import MemoryLayer
 from tests.consumers.conftest import Open
-from tests.consumers.driver import members, settle, until
+from tests.consumers.driver import members, settle
+from tests.waiting import until
 
 
 @websocket_consumer

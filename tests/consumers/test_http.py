@@ -15,8 +15,9 @@ from raceway.consumers import AsyncHttpConsumer, AsyncWebsocketConsumer, HttpCon
 from raceway.errors import ClientDisconnected, DenyConnection, InvalidMessage
 from raceway.layers.memory import MemoryLayer
 from raceway.routing import ConnectMiddleware
-from tests.consumers.driver import Socket, channels, settle, until
+from tests.consumers.driver import Socket, channels, settle
 from tests.consumers.exchange import Exchange
+from tests.waiting import until
 
 Open = Callable[..., Exchange]
 

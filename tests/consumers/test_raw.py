@@ -15,8 +15,9 @@ from raceway.consumers import AsyncConsumer, SyncConsumer, handlers
 from raceway.errors import ClientDisconnected, StopConsumer
 from raceway.layers.memory import MemoryLayer
 from tests.consumers.conftest import Open
-from tests.consumers.driver import Socket, channels, settle, until
+from tests.consumers.driver import Socket, channels, settle
 from tests.consumers.exchange import Exchange
+from tests.waiting import until
 
 
 class Listener:

@@ -23,7 +23,8 @@ from raceway.errors import (
 from raceway.layers.memory import MemoryLayer
 from raceway.signals import message_dropped
 from tests.consumers.conftest import Open
-from tests.consumers.driver import Socket, channels, members, settle, until
+from tests.consumers.driver import Socket, channels, members, settle
+from tests.waiting import until
 
 
 class Recorder(AsyncWebsocketConsumer):

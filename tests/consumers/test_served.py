@@ -27,6 +27,7 @@ from raceway.consumers import (
 )
 from raceway.routing import ProtocolTypeRouter, URLRouter
 from tests.server.running import DEADLINE_S, Running, running
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.shell
 
@@ -114,13 +115,6 @@ def members(group: str) -> int:
     return sum(len(part.registry.channels(group)) for part in get_channel_layer()._live_parts())
 
 
-def until(condition: Any) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come in time"
-        time.sleep(0.005)
-
-
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_five_slow_handlers_on_five_sockets_take_as_long_as_one(server: Running, kind: str) -> None:
     """V20, N29"""
@@ -145,7 +139,7 @@ def test_a_long_poll_is_answered(server: Running) -> None:
     """V23b"""
     with open_request(server) as client:
         client.request("GET", "/poll")
-        until(lambda: members("polls"))
+        eventually(lambda: members("polls"))
         Group("polls").send({"type": "chat.message", "text": "late"})
         response = client.getresponse()
         assert (response.status, response.read()) == (200, b"late")

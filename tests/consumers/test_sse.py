@@ -15,8 +15,9 @@ from raceway.errors import AcceptConnection, ClientDisconnected, DenyConnection
 from raceway.layers.memory import MemoryLayer
 from raceway.prepared import SSE, PreparedMessage
 from raceway.wire import sse
-from tests.consumers.driver import members, settle, until
+from tests.consumers.driver import members, settle
 from tests.consumers.exchange import Exchange
+from tests.waiting import until
 
 Open = Callable[..., Exchange]
 

@@ -22,8 +22,8 @@ from raceway.consumers import (
 from raceway.errors import ClientDisconnected, InvalidMessage
 from raceway.threads import in_test
 from tests.consumers.conftest import Open
-from tests.consumers.driver import until
 from tests.consumers.exchange import Exchange
+from tests.waiting import until
 
 
 async def test_everything_can_be_done_from_a_thread_and_in_order(open_socket: Open) -> None:

@@ -20,8 +20,9 @@ from raceway.layers.memory import MemoryLayer
 from raceway.messaging import MessageApplication, SynchronousLayer
 from raceway.workers import Worker
 from tests.docs.blocks import DOCS
-from tests.messaging.serving import Served, serving, wait_for_members, wait_until
+from tests.messaging.serving import Served, serving, wait_for_members
 from tests.server.running import DEADLINE_S
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.shell
 
@@ -71,7 +72,7 @@ def test_a_room(site: Served, snippet: Any) -> None:
         wait_for_members("chat-lobby", 2)
         one.send("hello")
         assert one.recv(DEADLINE_S) == two.recv(DEADLINE_S) == "hello"
-    wait_until(lambda: snippet("consumers").lines == [("lobby", "hello")])
+    eventually(lambda: snippet("consumers").lines == [("lobby", "hello")])
     with pytest.raises(InvalidStatus):
         site.socket("/chat/vault/")
 

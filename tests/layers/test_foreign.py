@@ -19,9 +19,10 @@ from raceway.layers.configured import as_front
 from raceway.layers.foreign import ForeignLayer
 from raceway.prepared import PreparedMessage
 from raceway.registry import Closing
-from tests.consumers.driver import Socket, until
+from tests.consumers.driver import Socket
 from tests.layers import contract
 from tests.layers.contract import Contract
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +11,7 @@ from websockets.sync.client import ClientConnection, connect
 from raceway.layers import get_channel_layer
 from raceway.messaging import MessageApplication
 from tests.server.running import DEADLINE_S, Running, running
+from tests.waiting import eventually
 
 
 class Served:
@@ -37,14 +37,7 @@ def serving(routing: Any, **options: Any) -> Iterator[Served]:
         yield Served(server)
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to be in time"
-        time.sleep(0.005)
-
-
 def wait_for_members(group: str, count: int) -> None:
     layer = get_channel_layer()
     assert layer is not None
-    wait_until(lambda: layer.count_from_thread(group) == count)
+    eventually(lambda: layer.count_from_thread(group) == count)

@@ -38,9 +38,10 @@ from raceway.messaging.sessions import (
     sessions_of,
     transfer_user,
 )
-from tests.messaging.serving import serving, wait_until
+from tests.messaging.serving import serving
 from tests.project.database import Session, make_user, migrate
 from tests.server.running import DEADLINE_S
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.shell  # they use a database
 
@@ -426,7 +427,7 @@ def denies(message: Message) -> None:
 
 
 def wait_for_sessions(count: int) -> None:
-    wait_until(lambda: Session.objects.count() == count)
+    eventually(lambda: Session.objects.count() == count)
 
 
 def test_a_socket_takes_its_session_with_it() -> None:

@@ -19,8 +19,9 @@ from raceway.messaging import MessageApplication, connection, include, route
 from raceway.routing import ProtocolTypeRouter, URLRouter
 from raceway.testing import connect
 from tests.consumers.driver import Socket
-from tests.messaging.serving import serving, wait_for_members, wait_until
+from tests.messaging.serving import serving, wait_for_members
 from tests.server.running import DEADLINE_S, Seen
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.shell
 
@@ -386,8 +387,8 @@ async def test_on_a_server_without_the_fast_lane() -> None:
 def test_sockets_leave_nothing_behind(layer: MemoryLayer) -> None:
     with serving({}) as served:
         with served.socket(), served.socket():
-            wait_until(lambda: served.server.call(lambda: len(layer._part_here().registry)) == 2)
-        wait_until(lambda: served.server.call(lambda: len(layer._part_here().registry)) == 0)
+            eventually(lambda: served.server.call(lambda: len(layer._part_here().registry)) == 2)
+        eventually(lambda: served.server.call(lambda: len(layer._part_here().registry)) == 0)
 
 
 @pytest.mark.parametrize("lane", [True, False])

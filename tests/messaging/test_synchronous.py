@@ -13,9 +13,10 @@ from raceway import Group, channel_layers
 from raceway.layers.memory import MemoryLayer
 from raceway.messaging import LayerApplication, Router, SynchronousLayer, connection, synchronous
 from raceway.messaging.message import Message
-from tests.messaging.serving import serving, wait_until
+from tests.messaging.serving import serving
 from tests.messaging.test_http import ask
 from tests.server.running import DEADLINE_S
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.shell
 
@@ -76,7 +77,7 @@ def test_closing_wakes_who_waits() -> None:
     received: list[Any] = []
     waiting = threading.Thread(target=lambda: received.append(plain.receive_many(["a"], block=True)))
     waiting.start()
-    wait_until(lambda: plain._loop is not None and plain.layer._parts)
+    eventually(lambda: plain._loop is not None and plain.layer._parts)
     plain.close()
     waiting.join(DEADLINE_S)
     assert received == [(None, None)]
@@ -183,7 +184,7 @@ def test_websockets_served_from_a_layer() -> None:
             assert [one.recv(DEADLINE_S), two.recv(DEADLINE_S)] == ["HELLO", "HELLO"]
         with pytest.raises(InvalidStatus):
             served.socket("/no")
-        wait_until(lambda: len(left) == 3)
+        eventually(lambda: len(left) == 3)
 
 
 def test_a_full_channel_refuses_requests_and_sockets(caplog: pytest.LogCaptureFixture) -> None:

@@ -16,7 +16,7 @@ from raceway.layers.local import LocalLayer
 from raceway.layers.local.serving import BrokerHost
 from raceway.signals import presence_joined, presence_left
 from raceway.testing import connect
-from tests.consumers.driver import until
+from tests.waiting import until
 
 pytestmark = pytest.mark.shell
 

@@ -15,8 +15,9 @@ from raceway import presence as module
 from raceway.consumers import AsyncWebsocketConsumer
 from raceway.signals import presence_joined, presence_left
 from raceway.testing import Clock, connect
-from tests.consumers.driver import Socket, until
+from tests.consumers.driver import Socket
 from tests.project.database import User, in_thread, make_user
+from tests.waiting import until
 
 people = Presence("ships-crew")
 

@@ -12,11 +12,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 15.0
@@ -133,13 +135,6 @@ def house(broker_path: Path) -> Iterator[House]:
     yield house
     for process in house.processes:
         process.end()
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "it does not happen"
-        time.sleep(0.02)
 
 
 def test_when_the_broker_is_killed_each_member_is_told_of_one_gap_and_goes_on(house: House) -> None:

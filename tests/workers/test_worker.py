@@ -22,6 +22,7 @@ from raceway.signals import worker_ready
 from raceway.testing import Clock, fresh_channel_layers
 from raceway.types import Receive, Scope, Send
 from raceway.workers import Worker
+from tests.waiting import until
 
 WAIT_S = 10.0
 
@@ -50,12 +51,6 @@ async def start(layer: MemoryLayer) -> AsyncIterator[Start]:
     yield start
     for worker in workers:
         await worker.stop(0)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(WAIT_S):
-        while not condition():  # noqa: ASYNC110  there is no event for what tests look at
-            await asyncio.sleep(0)
 
 
 async def test_messages_go_to_the_consumer_of_their_channel_in_order(

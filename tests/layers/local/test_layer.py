@@ -10,7 +10,7 @@ import logging
 import os
 import select
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +26,11 @@ from raceway.layers.roster import presence_group
 from raceway.layers.spec import decode_event
 from raceway.prepared import PreparedMessage
 from raceway.registry import Closing
+from tests.waiting import until
 
 pytestmark = pytest.mark.shell
 
 WAIT_S = 5.0
-
-
-async def until(condition: Callable[[], object]) -> None:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + WAIT_S
-    while not condition():
-        assert loop.time() < deadline, "it does not happen"
-        await asyncio.sleep(0)
 
 
 class Ears:

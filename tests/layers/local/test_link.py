@@ -32,6 +32,7 @@ from raceway.layers.local.wire import (
     decode_from_member,
     encode,
 )
+from tests.waiting import until
 
 pytestmark = pytest.mark.shell
 
@@ -95,14 +96,6 @@ def frames(connection: socket.socket, count: int) -> list[FromMember]:
 
 def publish(size: int = 0, group: str = "g") -> Publish:
     return Publish(0, group, b"e" + bytes(size), None, "close", 60)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + WAIT_S
-    while not condition():
-        assert loop.time() < deadline, "it does not happen"
-        await asyncio.sleep(0)
 
 
 # Writing

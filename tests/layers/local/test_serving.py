@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from raceway.layers.local.place import take_lock
 from raceway.layers.local.serving import BrokerHost
 from raceway.layers.local.wire import Answer, Deliver, Hello, Listen, Own, Publish, Send, Subscribe
 from tests.layers.local.members import A, B, C, Peer
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.shell
 
@@ -38,13 +39,6 @@ def hosting(path: Path, lease_s: float = 15.0) -> Iterator[BrokerHost]:
         yield host
     finally:
         host.stop()
-
-
-def eventually(is_so: Callable[[], bool]) -> None:
-    until = time.monotonic() + WITHIN_S
-    while not is_so():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def brokers() -> list[threading.Thread]:
