@@ -288,7 +288,7 @@ def test_sigterm_under_load_loses_none(house: House, layer: ChannelLayer) -> Non
     assert sorted(n for _, n in house.noted("ended")) == list(range(sent))
     assert house.noted("began") != []
     assert lost(layer) == 0
-    assert all("Stopped after" in house.said(worker) for worker in house.workers)
+    assert all("Stopped; messages handled: " in house.said(worker) for worker in house.workers)
 
 
 def test_the_second_signal_cuts_short_and_what_is_cut_off_is_counted(
@@ -299,7 +299,7 @@ def test_the_second_signal_cuts_short_and_what_is_cut_off_is_counted(
     send(layer, "work", n=1, for_s=60)
     house.until(lambda: house.noted("began"))
     worker.send_signal(signal.SIGTERM)
-    house.until(lambda: "SIGTERM: stopping within 60 s, with 1 messages in hand." in house.said(worker))
+    house.until(lambda: "SIGTERM: stopping within 60 s; messages in hand: 1." in house.said(worker))
     began = time.monotonic()
     assert house.stop(worker, signal.SIGINT) == 0
     assert time.monotonic() - began < 10

@@ -146,14 +146,14 @@ async def serve(worker: Worker, drain_s: float) -> None:
     worker.start()
     number = await told.get()
     logger.info(
-        "%s: stopping within %g s, with %d messages in hand.", number.name, drain_s, worker.in_hand.total()
+        "%s: stopping within %g s; messages in hand: %d.", number.name, drain_s, worker.in_hand.total()
     )
     again = loop.create_task(told.get())
     again.add_done_callback(lambda _: worker.hurry())
     await worker.stop(drain_s)
     again.cancel()
     await close_layers()
-    logger.info("Stopped after %d messages.", worker.handled_count)
+    logger.info("Stopped; messages handled: %d.", worker.handled_count)
 
 
 def leave() -> None:
