@@ -55,7 +55,7 @@ async def until(condition: Callable[[], Any], seconds: float = 5) -> None:
 
 
 async def enter(layer: HubLayer, key: str, grace_s: float = 0) -> Ears:
-    ears = Ears(layer)
+    ears = Ears(layer, layer.new_channel_name())
     await layer.start_enter("room", key, ears.channel, {}, grace_s)
     return ears
 
@@ -146,8 +146,8 @@ async def test_what_the_desk_has_missed_is_said_again(layers: list[HubLayer]) ->
     hears = first.hub.heard["d"]
     first.hub.heard["d"] = []
     second.close(ears.channel)
-    part_of(second).attending.enter("room", "amy", Ears(second).channel, {}, 0)
-    part_of(second).attending.enter("room", "zoidberg", Ears(second).channel, {}, 0)
+    part_of(second).attending.enter("room", "amy", second.new_channel_name(), {}, 0)
+    part_of(second).attending.enter("room", "zoidberg", second.new_channel_name(), {}, 0)
     first.hub.heard["d"] = hears
     await until(lambda: len(part_of(first).attending._desk.roll("room")) == 3)  # type: ignore[union-attr]
     assert await second.roll("room") == {"fry": [{}], "amy": [{}], "zoidberg": [{}]}

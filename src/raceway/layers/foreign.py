@@ -17,7 +17,7 @@ from raceway.errors import ChannelFull, LayerUnavailable, MessageTooLarge
 from raceway.layers.front import ChannelLayer, running_loop
 from raceway.layers.spec import as_event, client_event, decode_event, prepare
 from raceway.layers.strand import Outcome, Start, Strand, background_loop
-from raceway.registry import Close, Deliver, Gap, Message, Push
+from raceway.registry import Message
 from raceway.registry.policy import Policy
 
 logger = logging.getLogger("raceway.layers")
@@ -84,15 +84,7 @@ class ForeignLayer(ChannelLayer):
             "Only the layer itself knows which names it can serve: await new_channel() instead."
         )
 
-    def open(
-        self,
-        channel: str,
-        deliver: Deliver,
-        push: Push | None = None,
-        close: Close | None = None,
-        gap: Gap | None = None,
-    ) -> None:
-        super().open(channel, deliver, push, close, gap)
+    def _listen(self, channel: str) -> None:
         strand = self._strand_of(asyncio.get_running_loop())
         if strand.renewal is None:
             strand.renewal = strand.loop.call_later(self.group_expiry / 2, self._renew, strand)

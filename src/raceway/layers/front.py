@@ -135,7 +135,7 @@ class ChannelLayer(ABC):
     # The channel layer specification
 
     async def new_channel(self, prefix: str = "specific") -> str:
-        """A name that no other channel has, for a listener in this process."""
+        """A name that no other channel has, for a listener in this process: it can be sent to from everywhere now."""
         return self.new_channel_name(prefix)
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
@@ -313,6 +313,10 @@ class ChannelLayer(ABC):
 
         part = self._part_here()
         part.registry.open(channel, deliver, push or push_as_event, close or close_as_event, gap)
+        self._listen(channel)
+
+    def _listen(self, channel: str) -> None:  # noqa: B027
+        """For backends: a channel was opened in this loop."""
 
     def leave_all(self, channel: str) -> None:
         """End every membership of an open channel; in its loop's thread."""

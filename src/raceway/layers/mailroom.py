@@ -17,7 +17,7 @@ from raceway.layers.front import ChannelLayer, LoopPart, running_loop
 from raceway.layers.queues import DELAYED, NO_CAPACITY, Delayed, Later, Queues, Waiting
 from raceway.layers.spec import as_event, decode_event, encode_event, non_local_name, require_channel_name
 from raceway.layers.statistics import Rate, Statistics
-from raceway.registry import Close, Deliver, Gap, Message, Push
+from raceway.registry import Message
 
 
 class QueueLayer(ChannelLayer):
@@ -116,16 +116,8 @@ class QueueLayer(ChannelLayer):
 
     # Receiving
 
-    def open(
-        self,
-        channel: str,
-        deliver: Deliver,
-        push: Push | None = None,
-        close: Close | None = None,
-        gap: Gap | None = None,
-    ) -> None:
+    def _listen(self, channel: str) -> None:
         with self._lock:
-            super().open(channel, deliver, push, close, gap)
             waiting = self._queues.take_all(channel, self._clock())
         for encoded in waiting:
             with suppress(ChannelFull):

@@ -50,17 +50,13 @@ from raceway.layers.sealing import Seal
 from raceway.layers.spec import as_event, process_of, require_group_name
 from raceway.layers.statistics import Statistics
 from raceway.layers.strand import Outcome
-from raceway.registry import Close, Gap, Message, Push
-from raceway.registry import Deliver as DeliverHere
+from raceway.registry import Message
 from raceway.registry.policy import Policy
 
 logger = logging.getLogger("raceway.layers")
 
 ASK_S: Final = 5.0
 """How long the answers of other processes are waited for."""
-
-NEWCOMER_PAUSES_S: Final = (0.02, 0.05, 0.1)
-"""A process that does not hear a question is asked again after these pauses."""
 
 RETRY_S: Final = 1.0
 """An open named channel looks again so long after the carrier could not be reached."""
@@ -274,19 +270,11 @@ class DistributedLayer(QueueLayer):
     # Receiving
 
     async def new_channel(self, prefix: str = "specific") -> str:
-        name = self.new_channel_name(prefix)
-        await self._own(self._distributed_part_here())
-        return name
+        await self.aopen()
+        return self.new_channel_name(prefix)
 
-    def open(
-        self,
-        channel: str,
-        deliver: DeliverHere,
-        push: Push | None = None,
-        close: Close | None = None,
-        gap: Gap | None = None,
-    ) -> None:
-        super().open(channel, deliver, push, close, gap)
+    def _listen(self, channel: str) -> None:
+        super()._listen(channel)
         part = self._distributed_part_here()
         if self._is_owned(channel):
             self._listen_to_inbox(part)
@@ -356,7 +344,10 @@ class DistributedLayer(QueueLayer):
         address = process_address(self._process)
         if self._inbox is None or self._inbox.loop.is_closed():
             self._inbox = part
-            return part.subscribe(address)
+            pending = part.subscribe(address)
+            if pending is not None:
+                pending.add_done_callback(say_if_absent)
+            return pending
         return self._inbox.pending(address) if self._inbox is part else None
 
     async def _own(self, part: DistributedPart) -> None:
@@ -543,24 +534,13 @@ class DistributedLayer(QueueLayer):
         try:
             if pending is not None:
                 await asyncio.shield(pending)
-            asking.expect(await self._ask(part.carrier, address, encode(make(part.reply_to, n))))
+            asking.expect(await part.carrier.cast(address, encode(make(part.reply_to, n))))
             with suppress(TimeoutError):
                 await asyncio.wait_for(asking.done, ASK_S)
         finally:
             del part.asking[n]
         tell_short(asking.missing)
         return asking.answers
-
-    async def _ask(self, carrier: Carrier, address: str, frame: bytes) -> int:
-        """Cast a question; how many hear it. A process that has just made its first channel may not listen yet."""
-        heard_by = await carrier.cast(address, frame)
-        pauses_s = NEWCOMER_PAUSES_S if address.startswith(process_address("")) else ()
-        for pause_s in pauses_s:
-            if heard_by:
-                break
-            await asyncio.sleep(pause_s)
-            heard_by = await carrier.cast(address, frame)
-        return heard_by
 
     def _gather_from_thread(self, address: str, make: Callable[[str], Frame]) -> list[Any]:
         frames, missing = self._thread_carrier.gather(address, lambda r: encode(make(r)), ASK_S)
@@ -594,10 +574,8 @@ class DistributedLayer(QueueLayer):
             self._give_inbox(part)
 
     async def aopen(self) -> None:
-        try:
+        with suppress(LayerUnavailable):  # the log tells
             await self._own(self._distributed_part_here())
-        except LayerUnavailable as error:
-            logger.warning("The channel layer is not there yet: %s", error)
 
     async def aclose(self) -> None:
         part = cast("DistributedPart | None", self._parts.get(asyncio.get_running_loop()))
@@ -625,6 +603,11 @@ class DistributedLayer(QueueLayer):
         self.clear()
         self._process = secrets.token_hex(8)
         self._numbers = count(1)
+
+
+def say_if_absent(pending: asyncio.Future[Any]) -> None:
+    if not pending.cancelled() and (error := pending.exception()) is not None:
+        logger.warning("The channel layer is not there yet: %s", error)
 
 
 _layers: weakref.WeakSet[DistributedLayer] = weakref.WeakSet()

@@ -53,8 +53,7 @@ from raceway.layers.queues import Waiting
 from raceway.layers.spec import as_event, pack, process_of, require_group_name, unpack
 from raceway.layers.statistics import Statistics
 from raceway.layers.strand import Outcome
-from raceway.registry import Close, Gap, Message, Push
-from raceway.registry import Deliver as DeliverHere
+from raceway.registry import Message
 from raceway.registry.policy import Policy
 
 logger = logging.getLogger("raceway.layers")
@@ -221,15 +220,8 @@ class LocalLayer(QueueLayer):
         self._link_here().own()
         return name
 
-    def open(
-        self,
-        channel: str,
-        deliver: DeliverHere,
-        push: Push | None = None,
-        close: Close | None = None,
-        gap: Gap | None = None,
-    ) -> None:
-        super().open(channel, deliver, push, close, gap)
+    def _listen(self, channel: str) -> None:
+        super()._listen(channel)
         if self._is_owned(channel):
             self.host()
             self._link_here().own()

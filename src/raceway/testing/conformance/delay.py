@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from raceway.testing.conformance.ears import HASTE_S, Ears, FrontSuite
+from raceway.testing.conformance.ears import HASTE_S, FrontSuite
 from raceway.testing.conformance.suite import sent_both_ways
 
 
@@ -41,7 +41,7 @@ class Delay(FrontSuite):
     @sent_both_ways
     async def test_a_delayed_message_comes_to_who_waits_for_it(self) -> None:
         layer = self.layer("delay")
-        ears = Ears(layer)
+        ears = await self.open(layer)
         waiting = asyncio.ensure_future(layer.receive("conformance"))
         await self.turn()
         await self.send_later(layer, "conformance", {"type": "later"}, HASTE_S)

@@ -17,10 +17,10 @@ HASTE_S = 0.05
 class Ears:
     """An open channel, and what it has been handed."""
 
-    def __init__(self, layer: Any, *, room: bool = True, pushes: bool = True) -> None:
+    def __init__(self, layer: Any, channel: str, *, room: bool = True, pushes: bool = True) -> None:
         self.heard: list[Any] = []
         self.room = room
-        self.channel: str = layer.new_channel_name()
+        self.channel = channel
         layer.open(
             self.channel,
             self.deliver,
@@ -65,6 +65,9 @@ class FrontSuite(Suite):
         self.need(False, "a connection that can be lost (lose_connection)")
 
     # What the tests are made of
+
+    async def open(self, layer: Any, **options: bool) -> Ears:
+        return Ears(layer, await layer.new_channel(), **options)
 
     def alias_of(self, layer: Any) -> str:
         """Where ``Group`` and ``Channel`` find ``layer``."""

@@ -55,7 +55,7 @@ class FrontConformance(Delay, Transactions, Processes, LayerConformance):
     async def test_keys_may_be_ints(self) -> None:
         """V35."""
         layer = self.layer("groups")
-        ears = Ears(layer)
+        ears = await self.open(layer)
         await layer.group_add("group", ears.channel)
         users = {"type": "users", "users": {1: "leela", -5: {2**63 - 1: ["fry"]}, "7": "amy"}}
         await self.send(layer, "conformance", users)
@@ -89,7 +89,7 @@ class FrontConformance(Delay, Transactions, Processes, LayerConformance):
     @sent_both_ways
     async def test_an_open_channel_is_handed_its_messages_in_order(self) -> None:
         layer = self.layer("groups")
-        ears = Ears(layer)
+        ears = await self.open(layer)
         await layer.group_add("group", ears.channel)
         for number in range(5):
             await self.send(layer, ears.channel, {"type": "n", "n": number})
@@ -101,7 +101,7 @@ class FrontConformance(Delay, Transactions, Processes, LayerConformance):
     @sent_both_ways
     async def test_direct_and_group_messages_each_keep_their_order(self) -> None:
         layer = self.layer("groups")
-        ears = Ears(layer)
+        ears = await self.open(layer)
         await layer.group_add("group", ears.channel)
         for number in range(20):
             await self.send(layer, ears.channel, {"type": "direct", "n": number})
@@ -113,7 +113,7 @@ class FrontConformance(Delay, Transactions, Processes, LayerConformance):
     @sent_both_ways
     async def test_client_messages_are_pushed(self) -> None:
         layer = self.layer("groups")
-        ears, plain = Ears(layer), Ears(layer, pushes=False)
+        ears, plain = await self.open(layer), await self.open(layer, pushes=False)
         await self.join(layer, ears.channel, plain.channel)
         messages: list[dict[str, Any]] = [
             {"type": "websocket.send", "text": "ü"},
@@ -129,7 +129,7 @@ class FrontConformance(Delay, Transactions, Processes, LayerConformance):
 
     async def test_a_closed_channel_hears_nothing(self) -> None:
         layer = self.layer("groups")
-        ears = Ears(layer)
+        ears = await self.open(layer)
         await layer.group_add("group", ears.channel)
         layer.close(ears.channel)
         layer.close(ears.channel)
@@ -140,7 +140,7 @@ class FrontConformance(Delay, Transactions, Processes, LayerConformance):
 
     async def test_a_channel_is_open_or_received_from(self) -> None:
         layer = self.layer()
-        ears = Ears(layer)
+        ears = await self.open(layer)
         with self.assertRaisesRegex(RuntimeError, "is open"):
             await layer.receive(ears.channel)
         with self.assertRaisesRegex(ValueError, "open already"):
@@ -149,7 +149,7 @@ class FrontConformance(Delay, Transactions, Processes, LayerConformance):
     @sent_both_ways
     async def test_what_waits_is_handed_over_at_opening(self) -> None:
         layer = self.layer()
-        ears = Ears(layer)
+        ears = await self.open(layer)
         for number in range(3):
             await self.send(layer, "conformance", {"type": "n", "n": number})
         layer.open("conformance", ears.deliver)
@@ -159,7 +159,7 @@ class FrontConformance(Delay, Transactions, Processes, LayerConformance):
 
     async def test_a_full_mailbox_is_told_to_who_shares_its_process(self) -> None:
         layer = self.layer("groups")
-        full, free = Ears(layer, room=False), Ears(layer)
+        full, free = await self.open(layer, room=False), await self.open(layer)
         await self.join(layer, full.channel, free.channel)
         with self.assertRaises(layer.ChannelFull):
             await layer.send(full.channel, {"type": "n"})
@@ -168,7 +168,7 @@ class FrontConformance(Delay, Transactions, Processes, LayerConformance):
 
     async def test_a_connection_that_joins_twice_leaves_twice(self) -> None:
         layer = self.layer("groups")
-        ears = Ears(layer)
+        ears = await self.open(layer)
         await self.join(layer, ears.channel, ears.channel)
         await layer.group_send("group", {"type": "n", "n": 1})
         await layer.group_discard("group", ears.channel)
@@ -180,7 +180,7 @@ class FrontConformance(Delay, Transactions, Processes, LayerConformance):
 
     async def test_one_member_can_be_left_out(self) -> None:
         layer = self.layer("groups")
-        one, other = Ears(layer), Ears(layer)
+        one, other = await self.open(layer), await self.open(layer)
         group = self.group(layer)
         await self.join(layer, one.channel, other.channel)
         await group.abroadcast("both")
@@ -192,7 +192,7 @@ class FrontConformance(Delay, Transactions, Processes, LayerConformance):
 
     async def test_flush_leaves_open_channels_open(self) -> None:
         layer = self.layer("groups", "flush")
-        ears = Ears(layer)
+        ears = await self.open(layer)
         await layer.group_add("group", ears.channel)
         await layer.flush()
         await layer.group_send("group", {"type": "n", "n": 1})
@@ -201,7 +201,7 @@ class FrontConformance(Delay, Transactions, Processes, LayerConformance):
 
     async def test_a_layer_can_be_closed_and_used_again(self) -> None:
         layer = self.layer()
-        ears = Ears(layer)
+        ears = await self.open(layer)
         waiting = asyncio.ensure_future(layer.receive("conformance"))
         await self.turn()
         await layer.aclose()
@@ -212,7 +212,7 @@ class FrontConformance(Delay, Transactions, Processes, LayerConformance):
 
     async def test_members_are_told_of_a_gap_once(self) -> None:
         layer = self.layer("groups")
-        member, stranger = Ears(layer), Ears(layer)
+        member, stranger = await self.open(layer), await self.open(layer)
         await self.join(layer, member.channel)
         await layer.group_add("other", member.channel)
         before = layer.gap_count
@@ -224,7 +224,7 @@ class FrontConformance(Delay, Transactions, Processes, LayerConformance):
 
     async def test_threads_send_in_order_and_make_no_loop(self) -> None:
         layer = self.layer("groups")
-        ears = Ears(layer)
+        ears = await self.open(layer)
 
         def work() -> None:
             group, channel = self.group(layer), self.channel(layer, ears.channel)
@@ -261,7 +261,7 @@ class FrontConformance(Delay, Transactions, Processes, LayerConformance):
 
     async def test_many_threads_lose_nothing(self) -> None:
         layer = self.layer("groups")
-        ears = Ears(layer)
+        ears = await self.open(layer)
         await layer.group_add("group", ears.channel)
 
         def work(thread: int) -> None:
@@ -280,7 +280,7 @@ class FrontConformance(Delay, Transactions, Processes, LayerConformance):
         loop = asyncio.get_running_loop()
 
         async def listen() -> list[Any]:
-            ears = Ears(layer)
+            ears = await self.open(layer)
             await layer.group_add("group", ears.channel)
             loop.call_soon_threadsafe(sent.set)
             await self.until(lambda: ears.heard, "the other loop heard nothing")
@@ -298,7 +298,7 @@ class FrontConformance(Delay, Transactions, Processes, LayerConformance):
         layer = self.layer("groups", "members")
         group = self.group(layer)
         self.assertEqual((await layer.group_channels("group"), await layer.group_count("group")), ([], 0))
-        ears = [Ears(layer) for _ in range(3)]
+        ears = [await self.open(layer) for _ in range(3)]
         names = {one.channel for one in ears} | {"conformance"}
         await self.join(layer, *names)
         await layer.group_add("other", "conformance.other")
@@ -323,7 +323,7 @@ class FrontConformance(Delay, Transactions, Processes, LayerConformance):
 
     async def test_people_are_there_as_long_as_they_have_a_connection(self) -> None:
         layer = self.layer("presence")
-        laptop, phone, other = Ears(layer), Ears(layer), Ears(layer)
+        laptop, phone, other = await self.open(layer), await self.open(layer), await self.open(layer)
         await layer.start_enter("room", "leela", laptop.channel, {"on": "laptop"}, 0)
         await layer.start_enter("room", "leela", phone.channel, {"on": "phone"}, 0)
         await layer.start_enter("room", "fry", other.channel, {}, 0)
@@ -343,7 +343,7 @@ class FrontConformance(Delay, Transactions, Processes, LayerConformance):
 
     async def test_members_of_a_presence_are_told_who_comes_and_goes(self) -> None:
         layer = self.layer("presence")
-        watcher, one, again = Ears(layer), Ears(layer), Ears(layer)
+        watcher, one, again = await self.open(layer), await self.open(layer), await self.open(layer)
         changes: list[tuple[str, str, str]] = []
         layer.presence_changed = lambda presence, kind, key, metas: changes.append((presence, kind, key))
         await layer.group_add(presence_group("room"), watcher.channel)
@@ -359,7 +359,7 @@ class FrontConformance(Delay, Transactions, Processes, LayerConformance):
         await layer.start_enter("room", "leela", again.channel, {}, 60)
         layer.close(again.channel)
         self.assertEqual(await layer.roll("room"), {"leela": [{}]})
-        back = Ears(layer)
+        back = await self.open(layer)
         await layer.start_enter("room", "leela", back.channel, {"on": "phone"}, 0)
         await self.soon(self._until_roll(layer, "room", {"leela": [{"on": "phone"}]}))
         layer.close(back.channel)
@@ -387,7 +387,7 @@ class FrontConformance(Delay, Transactions, Processes, LayerConformance):
         with self.assertRaises(layer.ChannelFull):
             await layer.send("conformance", {"type": "n"})
         await layer.group_send("group", {"type": "n"})
-        full = Ears(layer, room=False)
+        full = await self.open(layer, room=False)
         await layer.group_add("group", full.channel)
         await layer.group_send("group", {"type": "n"})
         await self.pass_time(self.expiry_s)
@@ -414,7 +414,7 @@ class FrontConformance(Delay, Transactions, Processes, LayerConformance):
     @sent_both_ways
     async def test_messages_can_be_lost_on_purpose(self) -> None:
         layer = self.layer("groups", drop_share=0.5, capacity=200)
-        ears = Ears(layer)
+        ears = await self.open(layer)
         await layer.group_add("group", ears.channel)
         told: list[str] = []
 

@@ -24,7 +24,7 @@ class Processes(FrontSuite):
     async def test_who_is_in_another_process_can_be_made_a_member(self) -> None:
         layer = self.layer("groups")
         other = self.neighbour()
-        member, remaining = Ears(other), Ears(other)
+        member, remaining = await self.open(other), await self.open(other)
         await self.join(layer, member.channel, remaining.channel)
         await self.group_send(layer, "group", {"type": "n", "n": 0})
         await self.group_send(other, "group", {"type": "n", "n": 1})
@@ -44,7 +44,7 @@ class Processes(FrontSuite):
     async def test_named_channels_and_connections_of_all_machines_in_one_group(self) -> None:
         layer = self.layer("groups")
         other = self.neighbour()
-        here, there = Ears(layer), Ears(other)
+        here, there = await self.open(layer), await self.open(other)
         await self.join(layer, here.channel, "conformance.here")
         await self.join(other, there.channel, "conformance.there")
         await self.group_send(layer, "group", {"type": "n"})
@@ -57,7 +57,7 @@ class Processes(FrontSuite):
     async def test_client_messages_reach_other_machines_as_they_are(self) -> None:
         layer = self.layer("groups")
         other = self.neighbour()
-        one, left_out = Ears(other), Ears(other)
+        one, left_out = await self.open(other), await self.open(other)
         await self.join(other, one.channel, left_out.channel)
         group = self.group(layer)
         await group.abroadcast("ü", exclude=left_out.channel, policy="latest")
@@ -85,7 +85,7 @@ class Processes(FrontSuite):
     async def test_members_of_all_machines(self) -> None:
         layer = self.layer("groups", "members")
         other = self.neighbour()
-        here, there = Ears(layer), Ears(other)
+        here, there = await self.open(layer), await self.open(other)
         await self.join(layer, here.channel, "conformance")
         await self.join(other, there.channel)
         names = {here.channel, there.channel, "conformance"}
@@ -100,7 +100,7 @@ class Processes(FrontSuite):
     async def test_flush_is_for_all_machines(self) -> None:
         layer = self.layer("groups", "flush")
         other = self.neighbour()
-        ears = Ears(other)
+        ears = await self.open(other)
         await self.join(other, ears.channel, "conformance.member")
         await other.send("conformance", {"type": "old"})
         await layer.flush()
@@ -132,7 +132,7 @@ class Processes(FrontSuite):
 
     async def test_after_a_lost_connection_members_are_told_once_and_hear_what_comes_then(self) -> None:
         layer = self.layer("groups")
-        member, stranger = Ears(layer), Ears(layer)
+        member, stranger = await self.open(layer), await self.open(layer)
         for group in ("group", "other"):
             await layer.group_add(group, member.channel)
         before = layer.gap_count

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from raceway.testing.conformance.ears import HASTE_S, Ears, FrontSuite
+from raceway.testing.conformance.ears import HASTE_S, FrontSuite
 
 
 class RolledBack(Exception):
@@ -58,7 +58,7 @@ class Transactions(FrontSuite):
 
     async def test_messages_wait_for_the_commit(self) -> None:
         layer = self.layer("groups")
-        member, one = Ears(layer), Ears(layer)
+        member, one = await self.open(layer), await self.open(layer)
         await layer.group_add("group", member.channel)
 
         def work() -> None:
@@ -79,7 +79,7 @@ class Transactions(FrontSuite):
 
     async def test_what_is_rolled_back_is_never_sent(self) -> None:
         layer = self.layer("groups")
-        ears = Ears(layer)
+        ears = await self.open(layer)
         await self.join(layer, ears.channel, "conformance")
 
         def work() -> None:
@@ -95,7 +95,7 @@ class Transactions(FrontSuite):
 
     async def test_a_savepoint_that_is_rolled_back_takes_its_messages_along(self) -> None:
         layer = self.layer("groups")
-        ears = Ears(layer)
+        ears = await self.open(layer)
         await layer.group_add("group", ears.channel)
 
         def work() -> None:
@@ -111,7 +111,7 @@ class Transactions(FrontSuite):
 
     async def test_what_is_immediate_waits_for_nothing(self) -> None:
         layer = self.layer("groups")
-        ears = Ears(layer)
+        ears = await self.open(layer)
         await layer.group_add("group", ears.channel)
 
         def work() -> None:
