@@ -16,7 +16,7 @@ from raceway.layers.redis.connection import Reply, connect, find_out
 from raceway.layers.redis.hosts import Server
 from raceway.layers.redis.kept import PLAYS_S, WAIT_S
 from raceway.layers.redis.listener import Listener, Subscription
-from raceway.layers.redis.pipe import PIPE_COMMANDS, Pipe, Told
+from raceway.layers.redis.pipe import PIPE_BYTES, PIPE_COMMANDS, Pipe, Told
 from raceway.layers.redis.requests import HOLD_LEASE_S, Figures, Request, Requests, Taken, refused, tag_of
 from raceway.layers.redis.routes import Routes
 from raceway.layers.redis.tally import Tally
@@ -68,6 +68,7 @@ class RedisCarrier(Carrier):
         self._inbox: Subscription | None = None
         """The address of this process, until it is in force for the first time: whoever hears from us may answer."""
         self._kept_back: list[tuple[Request[Any], asyncio.Future[Any]]] = []
+        self._kept_back_bytes = 0
         self._holds: dict[str, str] = {}
         """What is in the hands of this loop: the channel of each hold."""
         self._released: dict[str, str] = {}
@@ -200,6 +201,13 @@ class RedisCarrier(Carrier):
         self._go_on(subscription)
         subscription.end(error)
 
+    def ends(self, error: LayerUnavailable) -> None:
+        """The event loop ends: nobody can say any more what was kept back."""
+        kept_back, self._kept_back = self._kept_back, []
+        for _, done in kept_back:
+            if not done.done():
+                done.set_exception(error)
+
     def replaced(self, old: Server) -> None:
         """Sentinel names another master. If the old one still answers, other processes find out later than we do, and
         what they publish until then reaches nobody who has left: that is one more gap, when all have left."""
@@ -261,7 +269,9 @@ class RedisCarrier(Carrier):
         return done
 
     def _keep_back(self, request: Request[T], done: asyncio.Future[T]) -> None:
-        if len(self._kept_back) < PIPE_COMMANDS:
+        size = sum(map(len, request.commands))
+        if len(self._kept_back) < PIPE_COMMANDS and self._kept_back_bytes + size <= PIPE_BYTES:
+            self._kept_back_bytes += size
             self._kept_back.append((request, done))
         else:
             done.set_exception(LayerUnavailable("Redis is too slow: too many commands wait for it."))
@@ -271,6 +281,7 @@ class RedisCarrier(Carrier):
         if subscription is self._inbox:
             self._inbox = None
             kept_back, self._kept_back = self._kept_back, []
+            self._kept_back_bytes = 0
             for request, done in kept_back:
                 self._ask(request, done)
 
@@ -436,6 +447,8 @@ class RedisCarrier(Carrier):
         return task
 
     async def aclose(self) -> None:
+        if self._inbox is not None:
+            self._go_on(self._inbox)
         await asyncio.gather(*[pipe.answered(CLOSE_S) for pipe in self._pipes.values()])
         if self._renewal is not None:
             self._renewal.cancel()
