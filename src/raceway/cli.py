@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from raceway.errors import ConfigurationError
-from raceway.reload import INHERITED, serve_with_reload
+from raceway.reload import INHERITED, end_with_reloader, serve_with_reload
 from raceway.server import Config, load_application, run
 from raceway.server.records import show_records
 from raceway.supervisor import INHERITED_WORKER, Inherited, supervise, work
@@ -166,6 +166,7 @@ def serve(
     inherited = os.environ.get(INHERITED)
     if inherited is not None:  # we are the child of a reloader, which has opened the sockets
         config = dataclasses.replace(config, uds=None, fd=tuple(map(int, inherited.split(","))))
+        end_with_reloader()
     elif reload:
         sys.exit(serve_with_reload(config))
     served = application if wrap is None else wrap(load_application(application))

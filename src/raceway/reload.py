@@ -22,6 +22,9 @@ logger = logging.getLogger("raceway.server")
 INHERITED: Final = "RACEWAY_INHERITED_SOCKETS"
 """In the environment of the child: the numbers of the sockets that it serves, and that it is the child."""
 
+RELOADER: Final = "RACEWAY_RELOADER"
+"""In the environment of the child: the number of a pipe that ends with its parent."""
+
 STOP_S: Final = 5.0
 """How long a child may take to stop before it is killed."""
 
@@ -51,6 +54,10 @@ def run_with_reload(command: list[str], environment: dict[str, str], files: Sequ
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    if sys.platform != "win32":
+        ends_with_us, _ = os.pipe()  # the other end is closed by this process's end, however that comes
+        files = [*files, ends_with_us]
+        environment = {**environment, RELOADER: str(ends_with_us)}
     child = _start(command, environment, files)
     logger.info("Watching Python files below %s.", Path.cwd())
     try:
@@ -64,6 +71,18 @@ def run_with_reload(command: list[str], environment: dict[str, str], files: Sequ
     finally:
         _stop(child)
     return 0
+
+
+def end_with_reloader() -> None:
+    """Have this process stop, as SIGTERM does, when the reloader that has started it is gone; for the child."""
+    number = os.environ.pop(RELOADER, None)
+    if number is not None:
+        threading.Thread(target=_await_end, args=(int(number),), name="raceway-reloader", daemon=True).start()
+
+
+def _await_end(number: int) -> None:
+    os.read(number, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _start(command: list[str], environment: dict[str, str], files: Sequence[int]) -> subprocess.Popen[bytes]:

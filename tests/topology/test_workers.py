@@ -329,6 +329,14 @@ def test_with_reload_new_code_takes_over(house: House, layer: ChannelLayer) -> N
     assert parent.pid not in {process for process, _ in house.noted("quick")}
 
 
+def test_a_worker_ends_with_the_reloader_that_has_started_it(house: House) -> None:
+    """Else it would go on with old code, beside its successor."""
+    parent = house.serving("--reload")
+    house.until(lambda: "Watching Python files" in house.said(parent))
+    house.stop(parent, signal.SIGKILL)
+    house.until(lambda: "Stopped after 0 messages" in house.said(parent))
+
+
 def test_what_cannot_be_served_is_one_sentence_and_status_1(house: House) -> None:
     wrong = {
         ("wrok",): r"No application is configured for the channel 'wrok': did you mean 'work'\?",

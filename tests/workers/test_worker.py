@@ -13,6 +13,7 @@ import pytest
 import tests.project  # noqa: F401  Django's settings
 from raceway.consumers import AsyncConsumer
 from raceway.errors import LayerUnavailable, StopConsumer
+from raceway.layers.configured import channel_layers
 from raceway.layers.foreign import ForeignLayer
 from raceway.layers.front import Work
 from raceway.layers.memory import MemoryLayer
@@ -435,6 +436,45 @@ async def test_a_layer_that_cannot_be_reached_is_waited_for(caplog: pytest.LogCa
         await layer.send("work", {"n": 1})
         await clock.advance(10)
         await until(lambda: worker.handled_count == 1)
+        assert caplog.messages == [
+            "Messages cannot be received; it is tried again: there is no broker",
+            "The channel layer can be reached again.",
+        ]
+        await worker.stop(0)
+
+
+async def test_a_consumer_that_cannot_have_a_channel_of_its_own_waits_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A class has one, for groups."""
+    is_down = True
+    handled: list[Any] = []
+
+    class Down(MemoryLayer):
+        async def new_channel(self, prefix: str = "specific") -> str:
+            if is_down:
+                raise LayerUnavailable("there is no broker")
+            return await super().new_channel(prefix)
+
+    class Working(AsyncConsumer):
+        async def work_do(self, event: Any) -> None:
+            handled.append(event)
+
+    with (
+        Clock() as clock,
+        caplog.at_level(logging.WARNING, "raceway.workers"),
+        fresh_channel_layers(),
+    ):
+        layer = Down()
+        channel_layers.set("default", layer)
+        worker = Worker(ChannelNameRouter({"work": Working.as_asgi()}), ["work"], layer)
+        worker.start()
+        await clock.advance(30)
+        is_down = False
+        await layer.send("work", {"type": "work.do"})
+        await clock.advance(10)
+        await until(lambda: worker.handled_count == 1)
+        assert handled == [{"type": "work.do"}]
         assert caplog.messages == [
             "Messages cannot be received; it is tried again: there is no broker",
             "The channel layer can be reached again.",

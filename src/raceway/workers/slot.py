@@ -8,6 +8,7 @@ import random
 from typing import Final, Protocol
 
 from raceway.backoff import Backoff
+from raceway.errors import LayerUnavailable
 from raceway.layers import decode_event
 from raceway.layers.front import ChannelLayer, Work
 from raceway.threads import enter_threads
@@ -93,7 +94,10 @@ class Slot:
         except BaseException as error:  # a handler's sys.exit(), or something cancelled that it waited for
             if self._was_cut():
                 raise
-            self._watch.failed(self.channel, error)
+            if self._work is None and isinstance(error, LayerUnavailable):
+                self._watch.unreachable(error)
+            else:
+                self._watch.failed(self.channel, error)
         finally:
             if not self._was_cut():
                 self._finish()

@@ -17,7 +17,7 @@ from raceway.errors import RacewayError
 from raceway.layers.configured import DEFAULT_CHANNEL_LAYER, channel_layers
 from raceway.layers.front import ChannelLayer
 from raceway.layers.hosting import close_layers, join_only
-from raceway.reload import run_with_reload
+from raceway.reload import end_with_reloader, run_with_reload
 from raceway.routing.channels import channel_names
 from raceway.server.records import show_records
 from raceway.server.running import loop_factory
@@ -99,11 +99,11 @@ class Command(BaseCommand):
             show_records("info" if options["verbosity"] else "error")
         if options["reload"] and os.environ.get(IS_CHILD) != "1":
             sys.exit(run_with_reload([sys.executable, *sys.orig_argv[1:]], {IS_CHILD: "1"}))
+        end_with_reloader()
         try:
             worker = make_worker(project_application(), options)
         except (RacewayError, ImportError, TypeError) as error:
             raise CommandError(str(error)) from error
-        logger.info("Serving the channels %s (stop with Ctrl-C).", ", ".join(worker.channels))
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(serve(worker, options["drain_seconds"]))
             watch = threading.Timer(LEAVE_S, leave)
@@ -144,6 +144,7 @@ async def serve(worker: Worker, drain_s: float) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, told.put_nowait, number)
     worker.start()
+    logger.info("Serving the channels %s (stop with Ctrl-C).", ", ".join(worker.channels))
     number = await told.get()
     logger.info(
         "%s: stopping within %g s; messages in hand: %d.", number.name, drain_s, worker.in_hand.total()
