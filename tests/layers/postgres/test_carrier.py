@@ -13,7 +13,7 @@ from raceway.layers.postgres.limits import POLL_S, READ_BYTES, READ_ROWS
 from raceway.layers.postgres.queries import QUERIES
 from tests.servers.postgres import Database
 
-from .ears import Listening, cast_until_it_goes, listening, until
+from .ears import Listening, listening, until
 
 LOCKS = """
     SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database
@@ -314,20 +314,6 @@ async def test_a_carrier_whose_loop_ends_has_done_what_it_was_given(database: Da
         await until(lambda: len(one.ears.frames) == 50, f"{Counter(one.ears.payloads())}")
 
 
-async def test_what_is_sent_to_a_process_that_does_not_hear_yet_is_not_lost(database: Database) -> None:
-    """It has made channels, and told others their names; but only once."""
-    async with listening(database, "a") as sender:
-        await sender.carrier.cast("p:new", b"1")
-        await sender.carrier.cast("g:x", b"not of a process")
-        async with listening(database, "g:x", "p:new") as one:
-            await sender.carrier.cast("p:new", b"2")
-            database.kill_sessions("listener")
-            await until(lambda: one.ears.told == ["lost", "missed"], "a gap was not told")
-            await cast_until_it_goes(sender, "p:new", b"3")
-            await until(lambda: len(one.ears.frames) == 3, "it was not heard")
-            assert one.ears.payloads() == [b"1", b"2", b"3"]
-
-
 async def test_a_carrier_whose_loop_ends_leaves_nothing_behind(database: Database) -> None:
     async with listening(database, "a") as one:
 
@@ -369,3 +355,15 @@ async def test_a_connection_that_has_ended_is_noticed_before_anything_is_written
         assert session is not None
         database.run("SELECT pg_terminate_backend(%s, 5000)", session.connection.info.backend_pid)
         assert await one.carrier.cast("g:x", b"frame") == 0
+
+
+async def test_only_to_take_a_message_waits_for_the_disk(database: Database) -> None:
+    """What a crash makes the server forget is that it was done, so it counts as lost; it does not come twice."""
+    async with listening(database) as one:
+        await one.carrier.put("disk", b"work", 1, 60)
+        popped = await one.carrier.pop("disk", True)
+        with database.server.connect(database.name) as connection, connection.transaction():
+            connection.execute("SET LOCAL synchronous_commit = on")
+            connection.execute(QUERIES["release"], {"ids": [popped.handle.id]})
+            assert connection.execute("SHOW synchronous_commit").fetchall() == [("off",)]
+        assert database.run("SELECT FROM raceway_postgres_held WHERE id = %s", popped.handle.id) == []

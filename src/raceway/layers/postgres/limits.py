@@ -22,12 +22,6 @@ LATE_S: Final = 0.5
 DEPUTY_S: Final = 60.0
 """For so long, unless it becomes the sequencer."""
 
-LINGER_S: Final = 5.0
-"""So long a carrier goes on hearing what is said of a named channel after its last receiver has gone."""
-
-LOOK_BACK_ROWS: Final = 5_000
-"""So much of the log a process looks through for what was sent to it before it heard anything."""
-
 LEASE_S: Final = 15.0
 """A carrier that has not renewed its lease for so long counts as dead."""
 
@@ -65,9 +59,6 @@ RETRY_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 ANSWER_POLL_S: Final = 0.003
 """So often a thread looks for the answers that it waits for."""
-
-FIND_S: Final = 0.5
-"""So long a thread waits for a process that does not hear yet what is for it."""
 
 SWEEP_S: Final = 30.0
 """So often whoever sends looks whether there is anybody to hear it."""

@@ -110,8 +110,9 @@ WHERE {channels} AND ready_at > statement_timestamp() AND (SELECT count(*) FROM 
 HAVING count(*) > 0
 ORDER BY 4, 1
 
--- release: what was held is done
-DELETE FROM raceway_postgres_held WHERE id = ANY(%(ids)b::bigint[])
+-- release: what was held is done; the disk is not waited for, as a crash that undoes it has it counted as lost, and no more
+WITH quickly AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+DELETE FROM raceway_postgres_held USING quickly WHERE id = ANY(%(ids)b::bigint[])
 
 -- put_back: it waits again, where it was; unless it was held and has been counted as lost
 WITH freed AS (
@@ -240,14 +241,8 @@ UNION ALL
 SELECT NULL, NULL, NULL, NULL, next.seq, address, frame FROM next WHERE bytes - octet_length(frame) < %(bytes)s
 ORDER BY 5
 
--- position: how far the log goes, and how many hear an address
-SELECT
-    (SELECT coalesce(max(seq), 0) FROM raceway_postgres_state),
-    (SELECT count(*) FROM raceway_postgres_subscription WHERE address = %(address)s)
-
--- look_back: what was cast to these addresses not long ago
-SELECT address, frame FROM raceway_postgres_log
-WHERE seq > %(first)s AND seq <= %(last)s AND address = ANY(%(addresses)b::text[]) ORDER BY seq
+-- position: how far the log goes
+SELECT coalesce(max(seq), 0) FROM raceway_postgres_state
 
 -- answers: what was cast to one address of a thread
 SELECT seq, frame FROM raceway_postgres_log WHERE seq > %(position)s AND address = %(address)s ORDER BY seq

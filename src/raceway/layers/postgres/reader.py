@@ -17,8 +17,6 @@ from raceway.layers.postgres.limits import (
     DEPUTY_S,
     FOLLOW_S,
     LATE_S,
-    LINGER_S,
-    LOOK_BACK_ROWS,
     POLL_S,
     READ_BYTES,
     READ_ROWS,
@@ -34,8 +32,6 @@ from raceway.layers.postgres.writer import CLOSE_S, settle
 logger = logging.getLogger("raceway.layers")
 
 NEVER: Final = float("inf")
-CHANNELS: Final = "c:"
-PROCESSES: Final = "p:"
 
 LOG_NEWS: Final = "raceway_log"
 OUTBOX_NEWS: Final = "raceway_outbox"
@@ -101,10 +97,6 @@ class Reader:
         self._wanted: dict[str, asyncio.Future[None] | None] = {}
         self._stored: set[str] = set()
         self._leaving: set[str] = set()
-        self._inboxes: set[str] = set()
-        """Of this process, and heard once."""
-        self._lingering: dict[str, float] = {}
-        """Until when what nobody wants stays in force: a receiver comes again for its next message."""
         self._task: asyncio.Task[None] | None = None
         self._is_closing = False
         self._news = asyncio.Event()
@@ -135,7 +127,6 @@ class Reader:
     def subscribe(self, address: str) -> asyncio.Future[None] | None:
         key = self._names.key(address)
         waiting = self._wanted.get(key)
-        self._lingering.pop(key, None)
         if key in self._stored:
             return None
         if waiting is None or waiting.done():
@@ -150,12 +141,6 @@ class Reader:
         key = self._names.key(address)
         if key not in self._wanted:
             return
-        if address.startswith(CHANNELS) and key in self._stored:
-            self._lingering[key] = self._loop.time() + LINGER_S
-            return
-        self._forget(key)
-
-    def _forget(self, key: str) -> None:
         waiting = self._wanted.pop(key)
         if waiting is not None:
             settle(waiting, None)
@@ -235,9 +220,6 @@ class Reader:
             now = self._loop.time()
             if now >= self._renew_at:
                 await self._renew()
-            for key in [key for key, until in self._lingering.items() if until <= now]:
-                del self._lingering[key]
-                self._forget(key)
             if self._leaving or len(self._stored) != len(self._wanted):
                 await self._resubscribe()
             if now < self._sequences_until and now >= self._turns.at:
@@ -314,21 +296,7 @@ class Reader:
                 self._wanted[key] = None
                 if future is not None:
                     settle(future, None)
-        await self._look_back([key for key in adding if key in self._stored], seq)
         return int(seq)
-
-    async def _look_back(self, keys: list[str], seq: int) -> None:
-        """Hear what was sent to this process before it heard anything: it has told its name already."""
-        inboxes = [
-            key for key in keys if self._names.name(key).startswith(PROCESSES) and key not in self._inboxes
-        ]
-        if inboxes:
-            self._inboxes.update(inboxes)
-            rows = await self._live().run(
-                "look_back", {"addresses": inboxes, "first": seq - LOOK_BACK_ROWS, "last": seq}
-            )
-            for key, frame in rows:
-                self._ears.heard(self._names.name(key), frame)
 
     # The log
 
@@ -352,7 +320,7 @@ class Reader:
             self._tell_missed("frames were pruned from the log before they were read")
         for number, key, frame in ((row[4], row[5], row[6]) for row in rows):
             self._position = number
-            if key in self._stored and key not in self._lingering:
+            if key in self._stored:
                 self._ears.heard(self._names.name(key), frame)
         if len(rows) == READ_ROWS or sum(len(row[6]) for row in rows) >= READ_BYTES:
             return True
@@ -427,9 +395,6 @@ class Reader:
         self.drop()
         self._sequences_until = -NEVER
         self._stored.clear()
-        for key in self._lingering:
-            del self._wanted[key]
-        self._lingering.clear()
         is_first = not self._reason
         if self._epoch is not None:
             self._reason = self._reason or reason

@@ -10,7 +10,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Any
 
 import psycopg
 
@@ -30,10 +30,8 @@ from raceway.layers.postgres.commands import (
     next_batch,
 )
 from raceway.layers.postgres.connecting import Place, Rows, as_unavailable, forsake, has_ended
-from raceway.layers.postgres.limits import ANSWER_POLL_S, COMMAND_S, FIND_S, SWEEP_S
+from raceway.layers.postgres.limits import ANSWER_POLL_S, COMMAND_S, SWEEP_S
 from raceway.layers.postgres.queries import QUERIES
-
-PROCESSES: Final = "p:"
 
 logger = logging.getLogger("raceway.layers")
 
@@ -98,7 +96,7 @@ class PostgresThreadCarrier(ThreadCarrier):
         self, address: str, make_frame: Callable[[str], bytes], wait_s: float
     ) -> tuple[list[bytes], int]:
         answer_address = f"r:{secrets.token_hex(8)}"
-        position = self._position_when_heard(address)
+        [(position,)] = self._ask("position", {})
         asked = self.cast(address, make_frame(answer_address))
         answers: list[bytes] = []
         until = time.monotonic() + wait_s
@@ -109,15 +107,6 @@ class PostgresThreadCarrier(ThreadCarrier):
             answers += [frame for _, frame in rows]
             position = rows[-1][0] if rows else position
         return answers, max(0, asked - len(answers))
-
-    def _position_when_heard(self, address: str) -> int:
-        """How far the log goes, when there is somebody to ask: a process may be about to subscribe."""
-        until = time.monotonic() + FIND_S
-        while True:
-            [(position, hearers)] = self._ask("position", {"address": self._names.key(address)})
-            if hearers or not address.startswith(PROCESSES) or time.monotonic() > until:
-                return int(position)
-            time.sleep(ANSWER_POLL_S)
 
     def _ask(self, query: str, parameters: dict[str, Any]) -> Rows:
         with self._held_connection():
