@@ -334,7 +334,7 @@ def test_a_worker_ends_with_the_reloader_that_has_started_it(house: House) -> No
     parent = house.serving("--reload")
     house.until(lambda: "Watching Python files" in house.said(parent))
     house.stop(parent, signal.SIGKILL)
-    house.until(lambda: "Stopped after 0 messages" in house.said(parent))
+    house.until(lambda: "Stopped; messages handled: 0" in house.said(parent))
 
 
 def test_what_cannot_be_served_is_one_sentence_and_status_1(house: House) -> None:
