@@ -653,38 +653,6 @@ def test_what_could_not_be_said_before_a_loop_ended_fails() -> None:
     assert [type(error) for error in ended] == [LayerUnavailable]
 
 
-def test_what_was_kept_back_when_a_loop_ended_fails(own_server: Server) -> None:
-    """What is said before others can answer it waits for that."""
-    kept_back: list[asyncio.Future[None]] = []
-
-    async def begin() -> None:
-        carrier = Kit(own_server).carrier()
-        carrier.subscribe("p:me")
-        kept_back.append(carrier.put("thumbs", b"1", 100, 60))
-
-    asyncio.run(begin())
-    assert isinstance(kept_back[0].exception(), LayerUnavailable)
-
-
-async def test_a_carrier_that_is_closed_says_what_it_has_kept_back(kit: Kit) -> None:
-    carrier = kit.carrier()
-    carrier.subscribe("p:me")
-    put = carrier.put("thumbs", b"1", 100, 60)
-    await carrier.aclose()
-    await asyncio.wait_for(put, 1)
-    assert kit.server.ask("LLEN", f"{kit.prefix}:{{thumbs}}:q:thumbs") == 1
-
-
-async def test_what_is_kept_back_is_bounded(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raceway.layers.redis.carrier.PIPE_BYTES", 1000)
-    carrier = kit.carrier()
-    carrier.subscribe("p:me")
-    casts = [carrier.cast("g:room", b"x" * 400) for _ in range(3)]
-    with pytest.raises(LayerUnavailable, match="too slow"):
-        await casts[2]
-    assert await asyncio.gather(*casts[:2]) == [0, 0]
-
-
 async def test_a_closed_carrier_refuses(kit: Kit) -> None:
     carrier = kit.carrier()
     await carrier.put("thumbs", b"1", 100, 60)

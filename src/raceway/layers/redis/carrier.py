@@ -11,12 +11,12 @@ from itertools import count
 from typing import Any, Final, TypeVar, cast
 
 from raceway.errors import LayerUnavailable
-from raceway.layers.distributed.carrier import Carrier, Ears, Popped, process_address
+from raceway.layers.distributed.carrier import Carrier, Ears, Popped
 from raceway.layers.redis.connection import Reply, connect, find_out
 from raceway.layers.redis.hosts import Server
 from raceway.layers.redis.kept import PLAYS_S, WAIT_S
 from raceway.layers.redis.listener import Listener, Subscription
-from raceway.layers.redis.pipe import PIPE_BYTES, PIPE_COMMANDS, Pipe, Told
+from raceway.layers.redis.pipe import Pipe, Told
 from raceway.layers.redis.requests import HOLD_LEASE_S, Figures, Request, Requests, Taken, refused, tag_of
 from raceway.layers.redis.routes import Routes
 from raceway.layers.redis.tally import Tally
@@ -65,10 +65,6 @@ class RedisCarrier(Carrier):
         """Not in force, though nobody waits any longer for them to be."""
         self._why_missed: str | None = None
         """Something that is subscribed was not in force for a while, because of this."""
-        self._inbox: Subscription | None = None
-        """The address of this process, until it is in force for the first time: whoever hears from us may answer."""
-        self._kept_back: list[tuple[Request[Any], asyncio.Future[Any]]] = []
-        self._kept_back_bytes = 0
         self._holds: dict[str, str] = {}
         """What is in the hands of this loop: the channel of each hold."""
         self._released: dict[str, str] = {}
@@ -87,8 +83,6 @@ class RedisCarrier(Carrier):
             topic = self._requests.topic(address).encode()
             subscription = Subscription(address, topic, self._loop.time())
             self._subscriptions[address] = subscription
-            if address.startswith(process_address("")):
-                self._inbox = subscription
             self._settle(subscription)
         if subscription.is_in_force:
             return None
@@ -102,7 +96,6 @@ class RedisCarrier(Carrier):
             if subscription.place is not None:
                 self._listener_at(subscription.place).discard(subscription)
             self._lapsed.discard(subscription)
-            self._go_on(subscription)
             subscription.end()
             self._tell_restored()
 
@@ -150,7 +143,6 @@ class RedisCarrier(Carrier):
     def came_into_force(self, subscription: Subscription) -> None:
         subscription.is_in_force = True
         self._lapsed.discard(subscription)
-        self._go_on(subscription)
         subscription.end()
         self._tell_restored()
 
@@ -175,7 +167,6 @@ class RedisCarrier(Carrier):
         if found is None:
             logger.error("Redis refuses a subscription to %s: %s", subscription.address, refusal)
             self._lapsed.discard(subscription)  # what the others have missed is told without it
-            self._go_on(subscription)
             subscription.end(LayerUnavailable(f"Redis refuses the subscription: {refusal}"))
             self._tell_restored()
         else:
@@ -198,15 +189,7 @@ class RedisCarrier(Carrier):
         if self._why_missed is None:
             self._why_missed = str(error)
         self._lapsed.add(subscription)
-        self._go_on(subscription)
         subscription.end(error)
-
-    def ends(self, error: LayerUnavailable) -> None:
-        """The event loop ends: nobody can say any more what was kept back."""
-        kept_back, self._kept_back = self._kept_back, []
-        for _, done in kept_back:
-            if not done.done():
-                done.set_exception(error)
 
     def replaced(self, old: Server) -> None:
         """Sentinel names another master. If the old one still answers, other processes find out later than we do, and
@@ -262,28 +245,8 @@ class RedisCarrier(Carrier):
 
     def _do(self, request: Request[T]) -> asyncio.Future[T]:
         done: asyncio.Future[T] = self._loop.create_future()
-        if self._inbox is None or self._is_closed:
-            self._ask(request, done)
-        else:
-            self._keep_back(request, done)
+        self._ask(request, done)
         return done
-
-    def _keep_back(self, request: Request[T], done: asyncio.Future[T]) -> None:
-        size = sum(map(len, request.commands))
-        if len(self._kept_back) < PIPE_COMMANDS and self._kept_back_bytes + size <= PIPE_BYTES:
-            self._kept_back_bytes += size
-            self._kept_back.append((request, done))
-        else:
-            done.set_exception(LayerUnavailable("Redis is too slow: too many commands wait for it."))
-
-    def _go_on(self, subscription: Subscription) -> None:
-        """Say what was kept back until others could answer it."""
-        if subscription is self._inbox:
-            self._inbox = None
-            kept_back, self._kept_back = self._kept_back, []
-            self._kept_back_bytes = 0
-            for request, done in kept_back:
-                self._ask(request, done)
 
     def _ask(self, request: Request[T], done: asyncio.Future[T]) -> None:
         if self._is_closed:
@@ -447,8 +410,6 @@ class RedisCarrier(Carrier):
         return task
 
     async def aclose(self) -> None:
-        if self._inbox is not None:
-            self._go_on(self._inbox)
         await asyncio.gather(*[pipe.answered(CLOSE_S) for pipe in self._pipes.values()])
         if self._renewal is not None:
             self._renewal.cancel()

@@ -122,10 +122,6 @@ class Kept(ABC):
     def give_up(self, error: LayerUnavailable, now: float) -> None:
         """End with ``error`` what has waited for ``WAIT_S``."""
 
-    def give_up_all(self, error: LayerUnavailable) -> None:
-        """End with ``error`` whatever waits: there is no other connection."""
-        self.give_up(error, float("inf"))
-
     @abstractmethod
     def ping(self, connection: Connection) -> None: ...
 
@@ -176,7 +172,7 @@ class Kept(ABC):
             if self.connection is not None:
                 self.roomy()  # what is said in the last pass of a loop is said
             self._end("The event loop, or the layer, has ended", is_over=True)
-            self.give_up_all(LayerUnavailable("The event loop, or the layer, has ended."))
+            self.give_up(LayerUnavailable("The event loop, or the layer, has ended."), float("inf"))
             raise
         finally:
             self._task = None

@@ -53,7 +53,6 @@ class Owner(Protocol):
     def refused(self, subscription: Subscription, refusal: Refusal) -> None: ...
     def waited_too_long(self, subscription: Subscription, error: LayerUnavailable) -> None: ...
     def replaced(self, old: Server) -> None: ...
-    def ends(self, error: LayerUnavailable) -> None: ...
 
 
 class Said(NamedTuple):
@@ -164,10 +163,6 @@ class Listener(Kept):
         for subscription in list(self._subscriptions.values()):
             if subscription.waiters and now - subscription.since >= WAIT_S * 0.9:
                 self._owner.waited_too_long(subscription, error)
-
-    def give_up_all(self, error: LayerUnavailable) -> None:
-        self._owner.ends(error)
-        super().give_up_all(error)
 
     def ping(self, connection: Connection) -> None:
         self._pinged_at = self.loop.time()

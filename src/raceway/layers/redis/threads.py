@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeVar, cast
 
 from raceway.errors import LayerUnavailable
-from raceway.layers.distributed.carrier import ThreadCarrier, process_address
+from raceway.layers.distributed.carrier import ThreadCarrier
 from raceway.layers.redis.connection import Reply, ThreadConnection, find_out_in_thread, pack
 from raceway.layers.redis.kept import PLAYS_S, WAIT_S
 from raceway.layers.redis.requests import Request, Requests, loading, refused, tag_of
@@ -25,9 +25,6 @@ THREAD_CONNECTIONS: Final = 64
 
 ANSWER_S: Final = 5.0
 """How long a thread waits for a connection, and for an answer."""
-
-NEWCOMER_PAUSES_S: Final = (0.02, 0.05, 0.1)
-"""A process that does not hear a question is asked again after these pauses."""
 
 RETRY_S: Final = 0.05
 """A server that cannot be reached is tried again after so long, for ``WAIT_S``."""
@@ -128,24 +125,13 @@ class RedisThreadCarrier(ThreadCarrier):
         reply_to = f"r:{secrets.token_hex(8)}"
         connection = self._subscribed(reply_to)
         try:
-            heard_by = self._ask_newcomers(address, make_frame(reply_to))
+            heard_by = self.cast(address, make_frame(reply_to))
             frames = _frames(connection, heard_by, time.monotonic() + wait_s)
         except OSError as error:
             raise LayerUnavailable(f"The connection to Redis was lost ({error}).") from None
         finally:
             connection.close()
         return frames, heard_by - len(frames)
-
-    def _ask_newcomers(self, address: str, frame: bytes) -> int:
-        """Cast a question; how many hear it. A process that has just made its first channel may not listen yet."""
-        heard_by = self.cast(address, frame)
-        pauses_s = NEWCOMER_PAUSES_S if address.startswith(process_address("")) else ()
-        for pause_s in pauses_s:
-            if heard_by:
-                break
-            time.sleep(pause_s)
-            heard_by = self.cast(address, frame)
-        return heard_by
 
     def close(self) -> None:
         self._pool.close()
