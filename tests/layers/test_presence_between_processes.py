@@ -78,6 +78,28 @@ async def test_the_first_who_enters_has_the_desk(layers: list[HubLayer]) -> None
     assert await asyncio.to_thread(third.roll_count_from_thread, "room") == 2
 
 
+async def test_nothing_is_asked_of_the_desk_before_its_answer_is_heard(layers: list[HubLayer]) -> None:
+    first, second, _ = layers
+    await enter(first, "fry")
+    part = part_of(second)
+    slow: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    subscribe = part.carrier.subscribe
+
+    async def subscribe_late(address: str) -> None:
+        await slow
+        subscribe(address)
+
+    part.carrier.subscribe = lambda address: (  # type: ignore[method-assign]
+        asyncio.ensure_future(subscribe_late(address)) if address == part.reply_to else subscribe(address)
+    )
+    entering = asyncio.ensure_future(enter(second, "leela"))
+    await asyncio.sleep(0.05)
+    assert list(await first.roll("room")) == ["fry"]
+    slow.set_result(None)
+    await asyncio.wait_for(entering, 2)
+    assert sorted(await first.roll("room")) == ["fry", "leela"]
+
+
 async def test_nobody_keeps_a_desk_where_nobody_is(layers: list[HubLayer]) -> None:
     first, *_ = layers
     ears = await enter(first, "fry")

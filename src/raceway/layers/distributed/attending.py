@@ -150,6 +150,7 @@ class Attending:
 
     async def _take_part(self) -> None:
         """See to it that somebody has the desk, and tell it what there is. Raises ``LayerUnavailable``."""
+        await self._part.hear_answers()
         until = self._clock() + LEASE_S
         if await self._part.carrier.elect(DESK, LEASE_S):
             if self._clock() >= self._has_desk_until:  # another may have had it meanwhile

@@ -353,7 +353,7 @@ class DistributedLayer(QueueLayer):
     async def _own(self, part: DistributedPart) -> None:
         pending = self._listen_to_inbox(part)
         if pending is not None:
-            await asyncio.shield(pending)
+            await ended(pending)
 
     def _give_inbox(self, part: LoopPart) -> None:
         """Another loop of this process takes over from one that ends."""
@@ -530,10 +530,8 @@ class DistributedLayer(QueueLayer):
         """The answers of all who hear a question, but of those that take longer than ``ASK_S``."""
         part, n = self._distributed_part_here(), next(self._asks)
         asking = part.asking[n] = Asking(part.loop)
-        pending = part.listen_for_answers()
         try:
-            if pending is not None:
-                await asyncio.shield(pending)
+            await part.hear_answers()
             asking.expect(await part.carrier.cast(address, encode(make(part.reply_to, n))))
             with suppress(TimeoutError):
                 await asyncio.wait_for(asking.done, ASK_S)

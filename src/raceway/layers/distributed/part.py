@@ -12,7 +12,7 @@ from raceway.layers.distributed.attending import Attending
 from raceway.layers.distributed.carrier import EVERYBODY, group_address
 from raceway.layers.distributed.ears import LoopEars
 from raceway.layers.distributed.frames import Reply, encode
-from raceway.layers.distributed.outcomes import told
+from raceway.layers.distributed.outcomes import ended, told
 from raceway.layers.distributed.receiving import Receiving
 from raceway.layers.front import LoopPart
 
@@ -98,16 +98,17 @@ class DistributedPart(LoopPart):
         if not pending.cancelled():
             pending.exception()  # it stands, and who waits for it has been told
 
-    def listen_for_answers(self) -> asyncio.Future[Any] | None:
-        """Hear answers from now on; ends when they are heard."""
+    async def hear_answers(self) -> None:
+        """Wait until answers are heard, before anything is asked. Raises ``LayerUnavailable``."""
         if not self._hears_answers:
             self._hears_answers = True
             self.subscribe(self.reply_to)
-        return self.pending(self.reply_to)
+        pending = self.pending(self.reply_to)
+        if pending is not None:
+            await ended(pending)
 
     def expect_answer(self, wait_s: float) -> tuple[int, asyncio.Future[bool]]:
         """A number for a question to one carrier, and whether it answers within ``wait_s``; its answer is not kept."""
-        self.listen_for_answers()
         n = next(self._next_question)
         asking = self.asking[n] = Asking(self.loop)
         asking.expect(1)
