@@ -22,9 +22,5 @@ class OnCluster(test_redis.OnServers):
         await asyncio.sleep(TURN_S)
 
 
-class TestCluster(OnCluster, unittest.IsolatedAsyncioTestCase):
-    pass
-
-
 class TestClusterSeveralProcesses(OnCluster, test_redis.SeveralProcesses, unittest.IsolatedAsyncioTestCase):
     pass
