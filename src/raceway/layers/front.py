@@ -78,6 +78,9 @@ class LoopPart:
     def vanished(self, group: str) -> None:
         """For backends: the group has lost its last member in this loop."""
 
+    def forsake(self) -> None:
+        """For backends: close file descriptors without a word, as the loop is closed, or another process's."""
+
     def call(self, function: Callable[..., object], *args: Any) -> None:
         """Run ``function(*args)`` in the loop's thread: now if this is it, soon if it is not."""
         if running_loop() is self.loop:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import secrets
 import threading
+import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import count
 from typing import Any
 
 from raceway import clock as raceway_clock
@@ -45,6 +49,11 @@ class QueueLayer(ChannelLayer):
         while not self.deliver_here(channel, message):
             if self._put(channel, as_event(message)):
                 return
+
+    def _count_full(self, sent: asyncio.Future[Any]) -> None:
+        """Once it is known what became of a message to another process."""
+        if not sent.cancelled() and isinstance(sent.exception(), ChannelFull):
+            self._full_count += 1
 
     # Delay: a message waits in this process, and ends with it
 
@@ -208,6 +217,33 @@ class QueueLayer(ChannelLayer):
                     part.loop.call_soon_threadsafe(wake, woken)
                     return True
         return False
+
+    def _begin_again(self) -> None:
+        """In the child of a fork: what the parent holds is not ours, and another process needs another name."""
+        for part in self._parts.values():
+            part.forsake()
+        self._parts = {}
+        self._parts_lock = threading.Lock()
+        self._lock = threading.Lock()
+        self.clear()
+        self._process = secrets.token_hex(8)
+        self._numbers = count(1)
+
+
+_forked_layers: weakref.WeakSet[QueueLayer] = weakref.WeakSet()
+
+
+def begin_again_after_fork(layer: QueueLayer) -> None:
+    """For backends that reach other processes."""
+    _forked_layers.add(layer)
+
+
+def _after_fork_in_child() -> None:
+    for layer in list(_forked_layers):
+        layer._begin_again()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def forget_receiver(part: LoopPart, listened: str, woken: asyncio.Future[None]) -> bool:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import secrets
 import threading
-import weakref
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
@@ -42,7 +39,7 @@ from raceway.layers.distributed.frames import (
 from raceway.layers.distributed.outcomes import copy_outcome, ended, tell_short, told
 from raceway.layers.distributed.part import Asking, DistributedPart
 from raceway.layers.front import LoopPart, Work, running_loop
-from raceway.layers.mailroom import QueueLayer, said_for, wake
+from raceway.layers.mailroom import QueueLayer, begin_again_after_fork, said_for, wake
 from raceway.layers.presences import tell_listener
 from raceway.layers.queues import Waiting
 from raceway.layers.roster import Roll
@@ -89,7 +86,7 @@ class DistributedLayer(QueueLayer):
         self._asks = count(1)
         self._inbox: DistributedPart | None = None
         """Of several loops of a process one hears what is for the process."""
-        _layers.add(self)
+        begin_again_after_fork(self)
 
     # What a backend gives
 
@@ -253,10 +250,6 @@ class DistributedLayer(QueueLayer):
                 carried.append(self._start_carrying(channel, message))
                 carried[-1].add_done_callback(partial(told, channel))
         return carried
-
-    def _count_full(self, put: asyncio.Future[Any]) -> None:
-        if not put.cancelled() and isinstance(put.exception(), ChannelFull):
-            self._full_count += 1
 
     # Where a channel is
 
@@ -568,7 +561,7 @@ class DistributedLayer(QueueLayer):
         super()._forget_part(loop)
         if part is not None:
             if loop.is_closed():
-                part.carrier.forsake()
+                part.forsake()
             self._give_inbox(part)
 
     async def aopen(self) -> None:
@@ -587,33 +580,14 @@ class DistributedLayer(QueueLayer):
                     self._thread = None
 
     def _begin_again(self) -> None:
-        """In the child of a fork: what the parent holds is not ours, and another process needs another name."""
-        for part in self._parts.values():
-            cast(DistributedPart, part).carrier.forsake()
-        self._parts = {}
+        super()._begin_again()
         self._inbox = None
-        self._parts_lock = threading.Lock()
-        self._lock = threading.Lock()
         self._thread_lock = threading.Lock()
         if self._thread is not None:
             self._thread.forsake()
             self._thread = None
-        self.clear()
-        self._process = secrets.token_hex(8)
-        self._numbers = count(1)
 
 
 def say_if_absent(pending: asyncio.Future[Any]) -> None:
     if not pending.cancelled() and (error := pending.exception()) is not None:
         logger.warning("The channel layer is not there yet: %s", error)
-
-
-_layers: weakref.WeakSet[DistributedLayer] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for layer in list(_layers):
-        layer._begin_again()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -156,6 +156,9 @@ class DistributedPart(LoopPart):
         if task is not None:
             task.cancel()
 
+    def forsake(self) -> None:
+        self.carrier.forsake()
+
     async def aclose(self) -> None:
         await self.attending.aclose()
         self.receiving.close()

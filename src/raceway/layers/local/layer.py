@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import secrets
 import threading
 import weakref
 from collections import deque
@@ -13,7 +12,6 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -47,7 +45,7 @@ from raceway.layers.local.wire import (
     SendLater,
     Taken,
 )
-from raceway.layers.mailroom import QueueLayer, forget_receiver, said_for
+from raceway.layers.mailroom import QueueLayer, begin_again_after_fork, forget_receiver, said_for
 from raceway.layers.presences import tell_listener
 from raceway.layers.queues import Waiting
 from raceway.layers.spec import as_event, pack, process_of, require_group_name, unpack
@@ -71,6 +69,9 @@ class LocalPart(LoopPart):
     def __init__(self, loop: asyncio.AbstractEventLoop, layer: LocalLayer) -> None:
         super().__init__(loop)
         self.link = Link(loop, layer.path, layer._process, LoopEars(layer, self), layer._names)
+
+    def forsake(self) -> None:
+        self.link.forsake()
 
     def appeared(self, group: str) -> None:
         self.link.subscribe(group)
@@ -108,7 +109,7 @@ class LocalLayer(QueueLayer):
         self._host_lock = threading.Lock()
         self._has_told_alone = False
         self._thread_link = ThreadLink(self.path, self._process, self._names)
-        _layers.add(self)
+        begin_again_after_fork(self)
 
     # Sending
 
@@ -458,10 +459,6 @@ class LocalLayer(QueueLayer):
     def _ask(self, make: Callable[[int], FromMember]) -> asyncio.Future[Any]:
         return self._link_here().ask(make)[1]
 
-    def _count_full(self, answered: asyncio.Future[Any]) -> None:
-        if not answered.cancelled() and isinstance(answered.exception(), ChannelFull):
-            self._full_count += 1
-
     def _ask_from_thread(self, make: Callable[[int], FromMember]) -> Any:
         try:
             return self._thread_link.ask(make)
@@ -505,17 +502,9 @@ class LocalLayer(QueueLayer):
             self._stop_hosting()
 
     def _begin_again(self) -> None:
-        """In the child of a fork: what the parent holds is not ours, and another process needs another name."""
-        for part in self._parts.values():
-            cast(LocalPart, part).link.forsake()
-        self._parts = {}
-        self._parts_lock = threading.Lock()
-        self._lock = threading.Lock()
+        self._names = KeptNames()  # before they are cleared: a thread of the parent may hold their lock
+        super()._begin_again()
         self._host_lock = threading.Lock()
-        self._names = KeptNames()
-        self.clear()
-        self._process = secrets.token_hex(8)
-        self._numbers = count(1)
         self._thread_link.forsake()
         self._thread_link = ThreadLink(self.path, self._process, self._names)
         if self._host is not None:  # which forgets itself
@@ -577,14 +566,3 @@ def received(taken: Taken, channel: str) -> bytes:
     if taken.channel == channel:
         return encoded
     return said_for(Waiting(0, taken.channel, encoded, 0, taken.expires_at))
-
-
-_layers: weakref.WeakSet[LocalLayer] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for layer in list(_layers):
-        layer._begin_again()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
